@@ -1,0 +1,1 @@
+"""GPU automation in plain Python: it knows neither Juju nor Concourse."""
