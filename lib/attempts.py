@@ -16,7 +16,7 @@ from files import read_text, remove, write_file
 from host import Layout, Trouble
 
 FIRST_PAUSE = 60.0
-LONGEST_PAUSE = 6 * 3600.0
+LONGEST_PAUSE = 3600.0
 
 
 @dataclass(frozen=True)

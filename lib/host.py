@@ -201,6 +201,7 @@ def run(
     check: bool = True,
     stdin: str | None = None,
     cwd: Path | None = None,
+    discard: bool = False,
 ) -> Completed:
     """Run a command to its end, or kill it and all its children at its limit.
 
@@ -213,18 +214,21 @@ def run(
         check: raise if the exit status isn't 0.
         stdin: text for its standard input; nothing (/dev/null) if None.
         cwd: the folder to run in.
+        discard: send what it writes to /dev/null, for a command that leaves a child behind
+            which would hold a pipe open.
 
     Raises:
         CommandError: not started, killed at its limit, or (with check) a non-zero exit status.
     """
     name = Path(argv[0]).name
+    output = subprocess.DEVNULL if discard else subprocess.PIPE
     environment = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", **(env or {})}
     try:
         process = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
             env=environment,
             cwd=cwd,
             text=True,
@@ -236,17 +240,18 @@ def run(
     try:
         stdout, stderr = process.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired:
-        output = _kill_group(process)
+        said = _kill_group(process)
         what = f"{name} did not finish within {timeout:g} s"
-        raise CommandError(argv, what, output=output, timed_out=True) from None
+        raise CommandError(argv, what, output=said, timed_out=True) from None
     except BaseException:
         _kill_group(process)
         raise
-    done = Completed(tuple(argv), process.returncode, stdout, stderr)
+    done = Completed(tuple(argv), process.returncode, stdout or "", stderr or "")
     if check and done.returncode != 0:
-        last = (stderr.strip() or stdout.strip()).splitlines()[-1:]
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         what = f"{name} failed with status {done.returncode}" + (f" ({last[0]})" if last else "")
-        raise CommandError(argv, what, returncode=done.returncode, output=stdout + stderr)
+        said = done.stdout + done.stderr
+        raise CommandError(argv, what, returncode=done.returncode, output=said)
     return done
 
 
@@ -258,7 +263,7 @@ def _kill_group(process: subprocess.Popen[str]) -> str:
         stdout, stderr = process.communicate(timeout=2)
     except (subprocess.TimeoutExpired, ValueError):
         return ""
-    return stdout + stderr
+    return (stdout or "") + (stderr or "")
 
 
 def wait_until(ready: Callable[[], bool], *, timeout: float, interval: float = 0.25) -> bool:

@@ -1,0 +1,250 @@
+"""GpuManager: the only face of the GPU rooms that the charm sees.
+
+It keeps the order in which a worker's runtime chain is built and taken apart.
+Building, each step right before the next begins:
+
+1. a marker that says "the charm has begun here", before anything is touched;
+2. packages: nvidia-utils, jq, nvidia-container-toolkit;
+3. every tree's original runc gets its second name, runc.real;
+4. both configurations of nvidia-container-runtime name runc.real, absolutely;
+5. the device table and the wrapper files, reached by nobody yet;
+6. the chain is called once with `--version`, under a time limit;
+7. nvidia-container-runtime is diverted, then each tree's runc becomes the wrapper.
+
+Taking apart runs backwards, and the marker goes last.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import attempts
+from files import ensure_dir, remove, write_file
+from gpu import looks, nvidia_config, runtime, selftest, toolkit
+from gpu.diagnosis import Diagnosis, diagnose
+from gpu.errors import GpuError
+from gpu.inventory import GpuInventory, look
+from gpu.selection import DeviceRequest, Selection, nothing_here, select, tags
+from gpu.toolkit import ToolkitWish
+from gpu.wrapper import DeviceTable, ensure_devices, ensure_wrapper
+from host import Layout, Trouble
+
+log = logging.getLogger(__name__)
+
+PACKAGES = "gpu-packages"
+CHAIN = "gpu-chain"
+
+
+@dataclass(frozen=True)
+class GpuWish:
+    """What the operator wants of the GPUs.
+
+    Attributes:
+        request: the parsed gpu-device-ids.
+        capabilities: the normalised gpu-driver-capabilities.
+        tags: the gpu-worker-tags option as it was given.
+        mode: the deployment mode, which decides what "auto" tags are.
+        toolkit: where nvidia-container-toolkit comes from, and which version.
+        proxies: http_proxy, https_proxy, no_proxy.
+    """
+
+    request: DeviceRequest
+    capabilities: str
+    tags: str
+    mode: str
+    toolkit: ToolkitWish
+    proxies: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def spelled(self) -> str:
+        """The part of the wish that decides what the worker offers, as one string."""
+        return f"{self.request} {self.tags} {self.mode}"
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """What was observed about the GPUs, as far as anybody above needs it.
+
+    Attributes:
+        count: GPUs (or MIG devices) that tasks of this worker can use.
+        tags: the tags that the worker carries because of them.
+        trouble: why there are none, one sentence with the remedy; "" if there are some.
+        waiting: the trouble is expected to end by a retry, without the operator.
+    """
+
+    count: int = 0
+    tags: tuple[str, ...] = ()
+    trouble: str = ""
+    waiting: bool = False
+
+
+class GpuManager:
+    """Builds, observes and takes apart a worker's GPU chain.
+
+    Args:
+        layout: where everything lies.
+        progress: called with a short sentence while something long runs.
+    """
+
+    def __init__(self, layout: Layout, progress: Callable[[str], None]) -> None:
+        self._layout = layout
+        self._progress = progress
+
+    @property
+    def begun(self) -> bool:
+        """Whether the charm has touched this machine's GPU set-up and not undone it yet."""
+        return self._marker.exists()
+
+    def ensure(self, wish: GpuWish, trees: Sequence[Path], *, at_once: bool) -> GpuState:
+        """Do what is missing until tasks can use the GPUs; never raises for GPU trouble.
+
+        Args:
+            wish: what the operator wants.
+            trees: every Concourse release tree on the machine.
+            at_once: try again what failed before, even if its pause isn't over.
+        """
+        inventory = look(self._layout)
+        diagnosis = diagnose(inventory)
+        if diagnosis.can_set_up:
+            inventory = self._ensure_packages(wish, inventory, at_once=at_once)
+            diagnosis = diagnose(inventory)
+        self._settle(wish, inventory, diagnosis)
+        if self.begun and trees:
+            self._ensure_chain(inventory, trees)
+        return self.observe()
+
+    def observe(self) -> GpuState:
+        """Return what the worker offers now; reads the charm's memory and nothing else."""
+        offer = looks.settled(self._layout)
+        stands = runtime.chain_stands(self._layout)
+        if offer and offer.allowed and stands:
+            return GpuState(count=len(offer.allowed), tags=offer.tags)
+        for step in (CHAIN, PACKAGES):
+            attempt = attempts.last(self._layout, step)
+            if attempt:
+                return GpuState(trouble=attempt.what, waiting=attempt.retry)
+        if offer is None or offer.allowed:
+            return GpuState(trouble="GPU set-up has not run yet", waiting=True)
+        return GpuState(trouble=offer.finding)
+
+    def undo(self, trees: Sequence[Path]) -> bool:
+        """Leave the machine's files as they were found; packages stay installed.
+
+        Returns:
+            True if there was anything to undo.
+
+        Raises:
+            Trouble: dpkg-divert failed; the next call goes on from there.
+        """
+        for step in (PACKAGES, CHAIN):
+            attempts.succeeded(self._layout, step)
+        if not self.begun:
+            return looks.forget(self._layout)
+        for tree in trees:
+            runtime.restore_tree(tree)
+        runtime.restore_nvidia(self._layout)
+        nvidia_config.undo(self._layout)
+        if not runtime.drop_backups(self._layout, trees, keep=self._kept):
+            raise GpuError("containers are being created; undoing goes on later", retry=True)
+        remove(self._layout.gpu_devices)
+        selftest.forget(self._layout)
+        toolkit.undo(self._layout)
+        looks.forget(self._layout)
+        remove(self._marker)
+        log.info("GPU wrapper removed")
+        return True
+
+    @property
+    def _marker(self) -> Path:
+        return self._layout.state / "gpu/begun"
+
+    @property
+    def _kept(self) -> Path:
+        return self._layout.state / "kept"
+
+    def _ensure_packages(
+        self, wish: GpuWish, inventory: GpuInventory, *, at_once: bool
+    ) -> GpuInventory:
+        """Install what is missing, with a growing pause after failures; look again if it did."""
+        if not at_once and not attempts.due(self._layout, PACKAGES):
+            return inventory
+        ensure_dir(self._layout.state, 0o700)
+        write_file(self._marker, "", mode=0o600)
+        try:
+            changed = toolkit.ensure_driver_tools(
+                self._layout, inventory, wish.proxies, self._progress
+            )
+            changed |= toolkit.ensure_jq(self._layout, wish.proxies, self._progress)
+            changed |= toolkit.ensure_toolkit(self._layout, wish.toolkit, self._progress)
+        except Trouble as trouble:
+            log.warning("GPU packages: %s", trouble)
+            attempts.failed(self._layout, PACKAGES, trouble)
+            return look(self._layout)
+        attempts.succeeded(self._layout, PACKAGES)
+        return look(self._layout) if changed else inventory
+
+    def _ensure_chain(self, inventory: GpuInventory, trees: Sequence[Path]) -> None:
+        """Build the chain in every tree; where it doesn't hold, leave plain runc in its place."""
+        try:
+            self._build_chain(inventory, trees)
+        except (Trouble, OSError) as error:
+            trouble = error if isinstance(error, Trouble) else GpuError(str(error), retry=True)
+            log.warning("GPU chain: %s", trouble)
+            attempts.failed(self._layout, CHAIN, trouble)
+            for tree in trees:
+                runtime.restore_tree(tree)
+            return
+        attempts.succeeded(self._layout, CHAIN)
+
+    def _build_chain(self, inventory: GpuInventory, trees: Sequence[Path]) -> None:
+        layout = self._layout
+        for tree in trees:
+            runtime.ensure_backup(tree, keep=self._kept)
+        if not toolkit.installed(layout).safe:
+            return  # what kept it from being installed is remembered as the packages' trouble
+        no_cgroups = inventory.place.kind == "lxd" and inventory.place.unprivileged
+        nvidia_config.ensure_host_config(layout, runtime=layout.runc_real, no_cgroups=no_cgroups)
+        nvidia_config.ensure_chain_config(layout, runtime=layout.runc_real, no_cgroups=no_cgroups)
+        if not all(runtime.tree_is_wrapped(tree) for tree in trees):
+            log.info("Creating GPU wrapper script...")
+        for tree in trees:
+            ensure_wrapper(layout, tree)
+        selftest.ensure_proved(layout, trees, runtime.nvidia_original(layout))
+        changed = runtime.ensure_link(layout, keep=self._kept)
+        changed |= runtime.ensure_nvidia_swapped(layout, keep=self._kept)
+        for tree in trees:
+            changed |= runtime.ensure_tree_swapped(tree, keep=self._kept)
+        if changed:
+            selftest.through_names(layout)
+            log.info("GPU wrapper installed successfully")
+
+    def _settle(self, wish: GpuWish, inventory: GpuInventory, diagnosis: Diagnosis) -> None:
+        """Write the device table of what two looks agree on."""
+        before = looks.settled(self._layout)
+        offer = looks.settle(self._layout, _offer(wish, inventory, diagnosis))
+        gained = not offer.allowed and _offer(wish, inventory, diagnosis).allowed
+        if gained and before is not None:
+            # Nothing is lost by believing a gain sooner: the second look is taken now.
+            inventory = look(self._layout)
+            offer = looks.settle(self._layout, _offer(wish, inventory, diagnose(inventory)))
+        if not self.begun:
+            return
+        table = DeviceTable(offer.allowed, offer.spellings, wish.capabilities)
+        ensure_devices(self._layout, table)
+
+
+def _offer(wish: GpuWish, inventory: GpuInventory, diagnosis: Diagnosis) -> looks.Offer:
+    if not inventory.gpus or not diagnosis.usable:
+        return looks.Offer(wish=wish.spelled, finding=diagnosis.message)
+    chosen: Selection = select(inventory, wish.request)
+    if not chosen.allowed:
+        return looks.Offer(wish=wish.spelled, finding=nothing_here(inventory, wish.request))
+    return looks.Offer(
+        wish=wish.spelled,
+        allowed=chosen.allowed,
+        spellings=chosen.spellings,
+        tags=tags(wish.tags, chosen, wish.mode),
+    )

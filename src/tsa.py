@@ -1,0 +1,102 @@
+"""The `concourse-tsa` interface: what a web and its workers tell each other.
+
+| bag | key | what |
+|---|---|---|
+| provider, application | tsa-host-public-key | the TSA's host key, one OpenSSH public-key line |
+| provider, application | concourse-version | the release that the web runs, X.Y.Z |
+| provider, unit | tsa-host | where this web unit's TSA answers: a host name or an address |
+| provider, unit | tsa-port | its port, 1 to 65535 |
+| requirer, unit | worker-name | the name that the worker registers under |
+| requirer, unit | worker-public-key | the worker's own key, one OpenSSH public-key line |
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+import ops
+
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?")
+_VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}")
+_KEY_TYPES = ("ssh-rsa", "ssh-ed25519", "ecdsa-sha2-nistp256")
+
+
+@dataclass(frozen=True)
+class Web:
+    """A web as its workers need it.
+
+    Attributes:
+        hosts: "host:port" of every web unit's TSA, sorted; an IPv6 address in brackets.
+        host_key: the TSA's host key, "TYPE BASE64", without a comment.
+        version: the release that it runs, X.Y.Z; "" if it doesn't say.
+    """
+
+    hosts: tuple[str, ...]
+    host_key: str
+    version: str = ""
+
+
+def read_web(relation: ops.Relation) -> Web | None:
+    """Return what the related web has published, or None while something is missing.
+
+    Raises:
+        ValueError: a field holds something else than the interface says; the text is one
+            sentence that names the field.
+    """
+    shared = relation.data[relation.app] if relation.app else {}
+    key = shared.get("tsa-host-public-key", "")
+    version = shared.get("concourse-version", "")
+    hosts = [_host(relation.data[unit]) for unit in relation.units]
+    known = tuple(sorted(host for host in hosts if host))
+    if not key or not known:
+        return None
+    if version and not _VERSION.fullmatch(version):
+        raise ValueError(f"concourse-version is no release: {_shown(version)}")
+    return Web(known, public_key(key, "tsa-host-public-key"), version)
+
+
+def publish_worker(relation: ops.Relation, unit: ops.Unit, name: str, key: str) -> None:
+    """Tell the related web this worker's name and public key."""
+    relation.data[unit].update({"worker-name": name, "worker-public-key": key})
+
+
+def public_key(line: str, field: str) -> str:
+    """Return the one OpenSSH public key that `line` holds, as "TYPE BASE64".
+
+    The base64 part repeats its type (RFC 4253, section 6.6), which tells a key from text
+    that looks like one.
+
+    Raises:
+        ValueError: it holds none, several, or options.
+    """
+    kind, _, rest = line.strip().partition(" ")
+    body = rest.split(" ", 1)[0]
+    if "\n" in line.strip() or "\r" in line or kind not in _KEY_TYPES:
+        raise ValueError(f"{field} is not one public-key line: {_shown(line)}")
+    try:
+        blob = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        blob = b""
+    length = int.from_bytes(blob[:4], "big")
+    if blob[4 : 4 + length].decode(errors="replace") != kind:
+        raise ValueError(f"{field} is not one public-key line: {_shown(line)}")
+    return f"{kind} {body}"
+
+
+def _host(bag: ops.RelationDataContent) -> str:
+    host, port = bag.get("tsa-host", ""), bag.get("tsa-port", "")
+    if not host or not port:
+        return ""
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"tsa-host is neither a host name nor an address: {_shown(host)}")
+    if not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
+        raise ValueError(f"tsa-port is no port: {_shown(port)}")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _shown(text: str) -> str:
+    """Return hostile text as one short printable word."""
+    return repr(text if len(text) <= 40 else text[:40] + "…")

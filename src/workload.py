@@ -1,0 +1,149 @@
+"""The one reconcile: look at the machine, do what is missing, nothing else.
+
+Between the charm, which knows Juju, and the rooms below, which don't.  No
+failure of a download, of apt or of a GPU leaves here as an exception: it is
+remembered (`attempts`), shown in the status, and tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import attempts
+from concourse import keys, release, worker
+from concourse.errors import ConcourseError
+from concourse.worker import WorkerWish
+from desired import Wish
+from gpu import inventory
+from gpu.manager import GpuManager, GpuState
+from host import Layout, Trouble, wait_until
+from status import Seen
+
+log = logging.getLogger(__name__)
+
+RELEASE = "release"
+GPU_UNDO = "gpu-undo"
+START_LIMIT = 20.0  # seconds; an idle worker is back and registered well within
+RETIRE_LIMIT = 300.0  # seconds that a removed worker has to finish its builds
+
+
+class Workload:
+    """A unit's Concourse worker and its GPUs.
+
+    Args:
+        layout: where everything lies.
+        progress: called with a short sentence while something long runs.
+    """
+
+    def __init__(self, layout: Layout, progress: Callable[[str], None]) -> None:
+        self._layout = layout
+        self._progress = progress
+        self.gpu = GpuManager(layout, progress)
+
+    def reconcile(
+        self, wish: Wish, publish_key: Callable[[str], None], *, at_once: bool
+    ) -> None:
+        """Do what is missing between the machine and the wish.
+
+        Args:
+            wish: what the operator wants, mode worker.
+            publish_key: called with the worker's public key, one line, once there is one.
+            at_once: try again what failed before, even if its pause isn't over.
+        """
+        tree = self._ensure_release(wish, at_once=at_once)
+        if tree is None:
+            return
+        if release.current(self._layout) is None:
+            release.ensure_current(self._layout, tree)  # nothing runs yet that could meet it
+        gpu = self._ensure_gpu(wish, at_once=at_once)
+        release.ensure_current(self._layout, tree)
+        publish_key(keys.ensure_worker_key(self._layout, tree))
+        self._ensure_worker(wish, gpu, tree)
+        release.prune(self._layout)
+
+    def observe(self, wish: Wish) -> Seen:
+        """Return what is to be seen on the machine; changes nothing."""
+        undo = attempts.last(self._layout, GPU_UNDO)
+        current = release.current(self._layout)
+        return Seen(
+            version=current.name if current else "",
+            release=attempts.last(self._layout, RELEASE),
+            worker=worker.observe(self._layout),
+            gpu=self.gpu.observe() if wish.gpu or wish.gpu_error else None,
+            gpu_undo=undo.what if undo else "",
+        )
+
+    def remove(self) -> None:
+        """Take the worker out of service and leave the machine as it was found."""
+        worker.stop(self._layout, retire=True, timeout=RETIRE_LIMIT)
+        self._undo_gpu()
+        worker.remove(self._layout)
+        release.remove_all(self._layout)
+
+    def _ensure_release(self, wish: Wish, *, at_once: bool) -> Path | None:
+        """Return the tree to run: the wished release, else the one that is there."""
+        current = release.current(self._layout)
+        if not at_once and not attempts.due(self._layout, RELEASE):
+            return current
+        try:
+            tree = release.ensure_tree(self._layout, wish.release, self._progress)
+        except Trouble as trouble:
+            log.warning("Concourse %s: %s", wish.release.version, trouble)
+            attempts.failed(self._layout, RELEASE, trouble)
+            return current
+        except OSError as error:
+            log.warning("Concourse %s: %s", wish.release.version, error)
+            trouble = ConcourseError(f"Concourse could not be unpacked: {error}", retry=True)
+            attempts.failed(self._layout, RELEASE, trouble)
+            return current
+        attempts.succeeded(self._layout, RELEASE)
+        return tree
+
+    def _ensure_gpu(self, wish: Wish, *, at_once: bool) -> GpuState | None:
+        if wish.gpu_error:
+            return self.gpu.observe() if self.gpu.begun else None  # stays as it is
+        if wish.gpu is None:
+            self._undo_gpu()
+            return None
+        return self.gpu.ensure(wish.gpu, release.trees(self._layout), at_once=at_once)
+
+    def _undo_gpu(self) -> None:
+        try:
+            self.gpu.undo(release.trees(self._layout))
+        except (Trouble, OSError) as error:
+            trouble = error if isinstance(error, Trouble) else ConcourseError(str(error))
+            log.warning("GPU set-up could not be taken back: %s", trouble)
+            attempts.failed(self._layout, GPU_UNDO, trouble)
+            return
+        attempts.succeeded(self._layout, GPU_UNDO)
+
+    def _ensure_worker(self, wish: Wish, gpu: GpuState | None, tree: Path) -> None:
+        if wish.web is None:
+            if not wish.related:
+                worker.stop(self._layout, retire=False, timeout=0)
+            return
+        place = inventory.place(self._layout)
+        worker_wish = WorkerWish(
+            name=wish.worker_name,
+            tsa_hosts=wish.web.hosts,
+            tsa_host_key=wish.web.host_key,
+            tags=gpu.tags if gpu else (),
+            log_level=wish.log_level,
+            dns_proxy=wish.dns_proxy,
+            dns_server=wish.dns_server,
+            baggageclaim_driver=worker.baggageclaim_driver(
+                wish.baggageclaim_driver, in_lxd=place.kind == "lxd"
+            ),
+            containerd_config=self._layout.gpu_containerd if self.gpu.begun else None,
+            proxies=wish.proxies,
+        )
+        worker.ensure_files(self._layout, worker_wish, tree)
+        if worker.ensure_running(self._layout):
+            self._progress("Starting the Concourse worker")
+            wait_until(self._worker_settled, timeout=START_LIMIT, interval=0.5)
+
+    def _worker_settled(self) -> bool:
+        state = worker.observe(self._layout)
+        return state.unit == "failed" or (state.up_to_date and state.registered)
