@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from gpu import remedy
+from gpu import remedy, smi
 from gpu.inventory import GpuInventory
 from gpu.remedy import unwell
 
@@ -216,47 +216,18 @@ def _hung(seen: GpuInventory) -> Diagnosis | None:
     return _verdict(Finding.SMI_HUNG, f"nvidia-smi hangs in the driver: {remedy.restart(seen)}")
 
 
-# What it says comes before its exit status: several troubles share 255, and the status of
-# a version mismatch differs between branches.
-_SAID = (
-    ("version mismatch", 18),
-    ("is lost", 15),
-    ("fallen off the bus", 15),
-    ("determine the device handle", 15),
-    ("insufficient permissions", 4),
-    ("no devices were found", 6),
-    ("communicate with the nvidia driver", 9),
-    ("find libnvidia-ml", 12),
-)
-
-
 def _no_answer(seen: GpuInventory) -> Diagnosis | None:
     """Nothing listed: the reason by nvidia-smi's words, else by its exit status."""
     if seen.gpus:
         return None
-    said = seen.smi_error.lower()
-    code = next((code for words, code in _SAID if words in said), seen.smi_code)
-    if code in {13, 18}:
+    code = smi.meaning(seen.smi_error, seen.smi_code)
+    if code in {smi.FUNCTION_MISSING, smi.MISMATCH}:
         return _mismatching(seen, _other_library(seen))
-    if seen.lost or code == 15:
-        return _verdict(
-            Finding.LOST, f"GPU lost, it does not answer any more: {remedy.restart(seen)}"
-        )
-    known = {
-        4: f"nvidia-smi may not open the GPU: {remedy.reopen(seen)}",
-        6: f"The NVIDIA driver finds no GPU that works: {remedy.reopen(seen)}, then see dmesg",
-        8: "A GPU's power cable is not attached: attach it, then reboot",
-        9: f"The NVIDIA driver does not answer: {remedy.reopen(seen)}, then see dmesg",
-        10: f"The kernel has trouble with a GPU's interrupts: {remedy.restart(seen)}, then see dmesg",
-        12: f"nvidia-smi does not find libnvidia-ml.so.{seen.module}: {remedy.packages(seen)}",
-    }
-    status = "" if code is None else f" with status {code}"
-    words = f" ({seen.smi_error[:60]})" if seen.smi_error and not said.startswith("status") else ""
-    other = f"nvidia-smi fails{status}{words}: {remedy.reopen(seen)}"
-    return _verdict(
-        Finding.LIBRARY_MISSING if code == 12 else Finding.SMI_FAILED,
-        known.get(-1 if code is None else code, other),
-    )
+    if seen.lost or code == smi.LOST:
+        cure = remedy.restart(seen)
+        return _verdict(Finding.LOST, f"GPU lost, it does not answer any more: {cure}")
+    finding = Finding.LIBRARY_MISSING if code == smi.NO_LIBRARY else Finding.SMI_FAILED
+    return _verdict(finding, remedy.by_status(seen, code))
 
 
 def _other_library(seen: GpuInventory) -> str:

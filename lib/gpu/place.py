@@ -36,18 +36,17 @@ def see(layout: Layout) -> Place:
 
 
 def _kind(layout: Layout) -> str:
-    container = _virt(layout, "--container")
-    manager = _manager(layout)
-    if container in {"lxc", "lxc-libvirt"} or manager == "lxc":
+    container = _virt(layout, "--container") or _manager(layout)
+    # LXD's virtual machines have /dev/lxd/sock too: it says LXD only inside a container.
+    inside = container not in {"none", "wsl"} and os.path.exists(layout.at("/dev/lxd/sock"))
+    if inside or container in {"lxc", "lxc-libvirt"}:
         return "lxd"
-    # LXD's virtual machines have /dev/lxd/sock too: it decides only inside a container.
-    if container != "none" and os.path.exists(layout.at("/dev/lxd/sock")):
-        return "lxd"
-    if container == "wsl":
-        return "vm"  # systemd counts it as a container; its kernel and driver are a VM's
-    if container not in {"none", ""} or manager:
+    if container not in {"none", "", "wsl"}:
         return "container"
-    return "metal" if _virt(layout, "--vm") in {"none", ""} else "vm"
+    # systemd counts WSL as a container, but kernel and driver are those of its own VM.
+    if container == "wsl" or _virt(layout, "--vm") not in {"none", ""}:
+        return "vm"
+    return "metal"
 
 
 def _virt(layout: Layout, what: str) -> str:
@@ -60,7 +59,7 @@ def _virt(layout: Layout, what: str) -> str:
 
 
 def _manager(layout: Layout) -> str:
-    """Return who started this container's first process, by that process' own environment."""
+    """Return who started this container, as its first process was told; "" if unknown."""
     for variable in (read_text(layout.at("/proc/1/environ")) or "").split("\0"):
         name, _, value = variable.partition("=")
         if name == "container":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpu import smi
 from gpu.inventory import GpuInventory
 
 # 580 is the first branch for CUDA 13 and the last one that still runs Maxwell, Pascal and
@@ -39,6 +40,24 @@ def reopen(seen: GpuInventory) -> str:
     return "restart this container" if seen.place.contained else "reboot"
 
 
+def by_status(seen: GpuInventory, code: int | None) -> str:
+    """Return the sentence for an exit status of nvidia-smi that came without any GPU."""
+    known = {
+        smi.NO_PERMISSION: f"nvidia-smi may not open the GPU: {reopen(seen)}",
+        smi.NO_DEVICE: f"The NVIDIA driver finds no GPU that works: {reopen(seen)}; see dmesg",
+        smi.NO_POWER: "A GPU's power cable is not attached: attach it, then reboot",
+        smi.NO_DRIVER: f"The NVIDIA driver does not answer: {reopen(seen)}; see dmesg",
+        smi.INTERRUPT: f"A GPU's interrupts don't reach the kernel: {restart(seen)}; see dmesg",
+        smi.NO_LIBRARY: f"nvidia-smi finds no libnvidia-ml.so.{seen.module}: {packages(seen)}",
+    }
+    if code in known:
+        return known[code]
+    status = "" if code is None else f" with status {code}"
+    said = "" if seen.smi_error.startswith("status") else seen.smi_error
+    words = f" ({said[:50]})" if said else ""
+    return f"nvidia-smi fails{status}{words}: {reopen(seen)}"
+
+
 def unwell(seen: GpuInventory) -> str:
     """Return what is wrong beside GPUs that work, or nothing."""
     if seen.lost:
@@ -48,7 +67,7 @@ def unwell(seen: GpuInventory) -> str:
     if here > len(seen.gpus):
         return f"{here - len(seen.gpus)} of {here} GPUs missing in nvidia-smi: see dmesg"
     if seen.smi_code:
-        warning = "a GPU's infoROM is corrupted" if seen.smi_code == 14 else seen.smi_error
+        warning = "a GPU's infoROM is corrupted" if seen.smi_code == smi.INFOROM else seen.smi_error
         return f"nvidia-smi warns: {warning}"
     return _short_of(seen)
 

@@ -26,6 +26,23 @@ _CUDA = re.compile(r"CUDA(?: [A-Za-z]+)? Version *: *([0-9]{1,3}\.[0-9]{1,3})")
 _SILENT = frozenset(("[GPU is lost]", "[GPU requires reset]"))
 _VERSION = re.compile(r"[0-9]{2,4}(?:\.[0-9]{1,4}){1,2}")
 
+# Exit statuses of nvidia-smi (its manual page); 18 is NVML's number for a mismatch, which
+# some branches exit with and others don't.
+NO_PERMISSION, NO_DEVICE, NO_POWER, NO_DRIVER, INTERRUPT = 4, 6, 8, 9, 10
+NO_LIBRARY, FUNCTION_MISSING, INFOROM, LOST, MISMATCH = 12, 13, 14, 15, 18
+_SAID = (
+    ("version mismatch", MISMATCH),
+    ("is lost", LOST),
+    ("fallen off the bus", LOST),
+    # All that is said, with status 255 among others, when one GPU of several fell off the bus
+    # (seen in reports to NVIDIA/open-gpu-kernel-modules): the others aren't listed either.
+    ("determine the device handle", LOST),
+    ("insufficient permissions", NO_PERMISSION),
+    ("no devices were found", NO_DEVICE),
+    ("communicate with the nvidia driver", NO_DRIVER),
+    ("find libnvidia-ml", NO_LIBRARY),
+)
+
 
 @dataclass(frozen=True)
 class Mig:
@@ -115,6 +132,12 @@ def ask(layout: Layout, *, timeout: float) -> Answer:
     except CommandError as error:
         return Answer(present=True, hung=error.timed_out, error=_line(error.what))
     return answer
+
+
+def meaning(error: str, code: int | None) -> int | None:
+    """Return the exit status that fits best: by the words, for several troubles share 255."""
+    said = error.lower()
+    return next((status for words, status in _SAID if words in said), code)
 
 
 def cuda_version(layout: Layout, *, timeout: float = 10) -> str:
