@@ -1,0 +1,146 @@
+"""Renders the wrapper that stands in for runc, and the table it looks requests up in.
+
+The wrapper (templates/runc-gpu-wrapper.j2, its awk program beside it) needs nothing
+but a POSIX shell and awk; it calls no jq: what its one awk pass cannot judge gets no
+GPU, or is refused if it is a task.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from files import write_file
+from host import Layout
+
+WRAPPER_NAME = "runc-gpu-wrapper"
+_TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+_SCRIPT_LIMIT = 1 << 16  # bytes; a runtime's binary has megabytes
+
+
+@dataclass(frozen=True)
+class WrapperSettings:
+    """What the template needs: every path that the wrapper uses.
+
+    Attributes:
+        runc_real: the original runc of the wrapper's own tree.
+        nvidia_runtime_real: NVIDIA's own nvidia-container-runtime.
+        chain_config: the configuration that NVIDIA's runtime gets for a task.
+        devices: the table that `ensure_devices` writes.
+        control_node: the device node that every use of the driver opens.
+        module_version: the loaded module's version, in sysfs.
+        proc_version: the same in a sentence, in procfs.
+        driver_libraries: folders where libnvidia-ml.so.VERSION may lie.
+        awk: the awk to run; looked up in PATH unless absolute.
+    """
+
+    runc_real: Path
+    nvidia_runtime_real: Path
+    chain_config: Path
+    devices: Path
+    control_node: Path
+    module_version: Path
+    proc_version: Path
+    driver_libraries: tuple[Path, ...]
+    awk: str = "awk"
+
+    @classmethod
+    def of(cls, layout: Layout, tree: Path) -> WrapperSettings:
+        """Return the settings of the wrapper in one release tree."""
+        return cls(
+            runc_real=tree / "bin/runc.real",
+            nvidia_runtime_real=layout.nvidia_runtime_real,
+            chain_config=layout.chain_config,
+            devices=layout.gpu_devices,
+            control_node=layout.at("/dev/nvidiactl"),
+            module_version=layout.at("/sys/module/nvidia/version"),
+            proc_version=layout.at("/proc/driver/nvidia/version"),
+            driver_libraries=layout.driver_libraries,
+        )
+
+
+@dataclass(frozen=True)
+class DeviceTable:
+    """What tasks may ask for.
+
+    Attributes:
+        allowed: the full UUIDs that a task gets that asks for nothing or for all.
+        spellings: what a task may write, and the full UUID that it stands for.
+        capabilities: the driver capabilities on offer: "all" or a comma-separated list.
+    """
+
+    allowed: tuple[str, ...]
+    spellings: tuple[tuple[str, str], ...]
+    capabilities: str
+
+
+def render(layout: Layout, tree: Path) -> str:
+    """Return the wrapper for a release tree as the text of a shell script."""
+    return render_settings(WrapperSettings.of(layout, tree))
+
+
+def render_settings(settings: WrapperSettings) -> str:
+    """Return the wrapper as the text of a shell script; all values are quoted for it."""
+    environment = Environment(  # noqa: S701 - a shell script, quoted by shlex, not HTML
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    values = {name: _quoted(value) for name, value in asdict(settings).items()}
+    return environment.get_template(f"{WRAPPER_NAME}.j2").render(values)
+
+
+def _quoted(value: object) -> str | list[str]:
+    if isinstance(value, tuple):
+        return [shlex.quote(str(each)) for each in value]
+    return shlex.quote(str(value))
+
+
+def ensure_wrapper(layout: Layout, tree: Path) -> bool:
+    """Write a release tree's wrapper beside its runc, by rename; True if it changed.
+
+    By rename, because a shell reads a script while it runs it.
+    """
+    return write_file(tree / "bin" / WRAPPER_NAME, render(layout, tree), mode=0o755)
+
+
+def is_wrapper(path: Path) -> bool:
+    """Return whether a file is a GPU wrapper: this charm's or a hand-made one of its kind.
+
+    Such a thing is a small script that knows both the original it stands for and the
+    variable it is about; a script that NVIDIA ships for its runtime lacks the first.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_SCRIPT_LIMIT + 1)
+    except OSError:
+        return False
+    if not head.startswith(b"#!") or len(head) > _SCRIPT_LIMIT:
+        return False
+    originals = (b"runc.real", b"nvidia-container-runtime.real")
+    return b"NVIDIA_VISIBLE_DEVICES" in head and any(name in head for name in originals)
+
+
+def ensure_devices(layout: Layout, table: DeviceTable) -> bool:
+    """Write the table of devices; True if it changed.
+
+    Raises:
+        ValueError: a value holds a character that would end its field or line.
+    """
+    lines = [
+        ("capabilities", table.capabilities),
+        ("allowed", ",".join(table.allowed)),
+        *(("device", spelling, uuid) for spelling, uuid in table.spellings),
+    ]
+    return write_file(layout.gpu_devices, "".join(_line(fields) for fields in lines))
+
+
+def _line(fields: Iterable[str]) -> str:
+    fields = tuple(fields)
+    if any(not each.isprintable() for each in fields):
+        raise ValueError(f"not fit for the table of devices: {fields!r}")
+    return "\t".join(fields) + "\n"
