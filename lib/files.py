@@ -10,7 +10,6 @@ import ctypes
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def write_file(path: Path, content: str | bytes, *, mode: int = 0o644) -> bool:
     if _same(path, data, mode):
         return False
     ensure_parent(path)
-    temporary = sibling(path)
+    temporary = _temporary(path)
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as out:
@@ -85,7 +84,7 @@ def ensure_symlink(link: Path, target: str | Path) -> bool:
     if link.is_symlink() and os.readlink(link) == str(target):
         return False
     ensure_parent(link)
-    temporary = sibling(link)
+    temporary = _temporary(link)
     os.symlink(target, temporary)
     _rename_over(temporary, link)
     return True
@@ -111,7 +110,7 @@ def ensure_copy(source: Path, target: Path) -> bool:
     if same_inode(source, target):
         return False
     ensure_parent(target)
-    temporary = sibling(target)
+    temporary = _temporary(target)
     try:
         os.link(source, temporary, follow_symlinks=False)
     except OSError:  # no hard links here, or another file system
@@ -151,15 +150,20 @@ def exchange(one: Path, two: Path) -> None:
 
 
 def sibling(path: Path) -> Path:
-    """Return a fresh hidden name beside `path`, for what is renamed into place later."""
+    """Return a fresh hidden name beside `path`, for a folder that is renamed into place."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def clear_siblings(paths: Iterable[Path]) -> None:
-    """Remove what a killed run left beside `paths` under the names that `sibling` gives."""
-    for path in paths:
-        for left in path.parent.glob(f".{path.name}.????????.tmp"):
-            remove(left)
+def _temporary(path: Path) -> Path:
+    """Return the name beside `path` that a change is prepared under, free of leftovers.
+
+    It is always the same one, so that what a killed run left is taken up by the next.
+    The charm has one writer at a time: Juju runs one hook on a machine at once.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    return temporary
 
 
 def ensure_parent(path: Path) -> None:

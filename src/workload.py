@@ -16,7 +16,7 @@ from concourse import keys, release, worker
 from concourse.errors import ConcourseError
 from concourse.worker import WorkerWish
 from desired import Wish
-from gpu import inventory
+from gpu import place
 from gpu.manager import GpuManager, GpuState
 from host import Layout, Trouble, wait_until
 from status import Seen
@@ -124,7 +124,7 @@ class Workload:
             if not wish.related:
                 worker.stop(self._layout, retire=False, timeout=0)
             return
-        place = inventory.place(self._layout)
+        in_lxd = place.see(self._layout).kind == "lxd"
         worker_wish = WorkerWish(
             name=wish.worker_name,
             tsa_hosts=wish.web.hosts,
@@ -134,7 +134,7 @@ class Workload:
             dns_proxy=wish.dns_proxy,
             dns_server=wish.dns_server,
             baggageclaim_driver=worker.baggageclaim_driver(
-                wish.baggageclaim_driver, in_lxd=place.kind == "lxd"
+                wish.baggageclaim_driver, in_lxd=in_lxd
             ),
             containerd_config=self._layout.gpu_containerd if self.gpu.begun else None,
             proxies=wish.proxies,

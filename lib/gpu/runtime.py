@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from files import clear_siblings, ensure_copy, ensure_symlink, read_text, remove, same_inode
+from files import ensure_copy, ensure_symlink, read_text, remove, same_inode
 from gpu.errors import GpuError
 from gpu.wrapper import WRAPPER_NAME, is_wrapper
 from host import Layout, run, wait_until
@@ -93,7 +93,6 @@ def ensure_backup(tree: Path, *, keep: Path) -> bool:
 def ensure_tree_swapped(tree: Path, *, keep: Path) -> bool:
     """Put the wrapper, which lies in the tree already, in place of the tree's runc."""
     runc = tree / "bin/runc"
-    clear_siblings((runc, _real(runc), tree / "bin" / WRAPPER_NAME))
     backed = ensure_backup(tree, keep=keep)
     if classify(runc) is not Kind.WRAPPER:
         log.info("Backing up original runc...")
@@ -118,7 +117,6 @@ def ensure_nvidia_swapped(layout: Layout, *, keep: Path) -> bool:
     instant with nothing at the name that Docker calls.
     """
     runtime = layout.nvidia_runtime
-    clear_siblings((runtime, layout.nvidia_runtime_real))
     diverted = _ensure_diversion(layout)
     backed = _ensure_backup(runtime, keep, genuine=_packaged_sum(layout))
     return ensure_symlink(runtime, layout.wrapper) or diverted or backed
@@ -203,7 +201,6 @@ def _ensure_backup(main: Path, keep: Path, genuine: str = "") -> bool:
 
 def _restore(main: Path) -> bool:
     real = _real(main)
-    clear_siblings((main, real))
     borrowed = main.is_symlink() and main.resolve() == real.resolve()
     if classify(main) is Kind.ORIGINAL and not borrowed:
         return False
