@@ -1,0 +1,1 @@
+"""Concourse on a machine, in plain Python: it knows neither Juju nor GPUs."""

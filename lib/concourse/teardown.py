@@ -1,0 +1,174 @@
+"""Takes a worker off the machine: it stops, or retires, and its traces go.
+
+What Concourse leaves behind when it is stopped is meant to be found again: shims,
+containers, mounts.  On removal they are ended and unmounted first, and nothing is
+deleted while anything is still mounted below it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from concourse import service
+from concourse.errors import ConcourseError
+from concourse.sockets import processes
+from files import read_text
+from files import remove as remove_path
+from host import CommandError, Layout, run, wait_until
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "concourse"  # of its containers in containerd
+_STOP_LIMIT = 30.0  # seconds between being told to stop at once and being killed
+_RUNC_STATE = f"/run/containerd/runc/{NAMESPACE}"
+_TASKS = f"/run/containerd/io.containerd.runtime.v2.task/{NAMESPACE}"
+_BRIDGE = "concourse0"  # worker/runtime/cni_network.go
+_CHAIN = "CONCOURSE-OPERATOR"
+
+
+def stop(layout: Layout, *, retire: bool, timeout: float) -> None:
+    """Stop the worker for good: it isn't started with the machine any more.
+
+    Retiring (SIGUSR2) drains it and has the web forget it; otherwise it lands (finishes
+    its builds).  When the time is over it is told to stop at once (a retiring worker then
+    unregisters without draining: worker/beacon.go), and killed if it doesn't.
+
+    Args:
+        layout: the paths.
+        retire: whether the web is to forget the worker.
+        timeout: how long it may drain, in seconds.
+
+    Raises:
+        host.CommandError: systemd refused.
+    """
+    state = service.show(layout)
+    if state.enabled:
+        service.systemctl(layout, "disable", service.UNIT)
+    if _is_down(layout):
+        return
+    if state.pid == 0:  # it waits for its next try
+        service.systemctl(layout, "stop", service.UNIT, timeout=60)
+        return
+    if not retire or state.active == "deactivating":
+        service.queue(layout, "stop")  # lands; takes the place of a restart, too
+    if retire:
+        log.info("The worker retires")
+        service.send(layout, "SIGUSR2")
+    if wait_until(lambda: _is_down(layout), timeout=timeout, interval=1.0):
+        return
+    log.warning("The worker did not drain within %g s and is stopped", timeout)
+    service.send(layout, "SIGTERM")
+    if not wait_until(lambda: _is_down(layout), timeout=_STOP_LIMIT, interval=0.5):
+        service.queue(layout, "stop")
+        service.send(layout, "SIGKILL")
+        wait_until(lambda: _is_down(layout), timeout=_STOP_LIMIT, interval=0.5)
+    if not _is_down(layout):
+        service.systemctl(layout, "stop", service.UNIT, timeout=60)
+
+
+def remove(layout: Layout) -> None:
+    """Remove everything that this package made, so that the machine is as it was found.
+
+    A worker that still runs is stopped at once.  A work folder that is a mount (Juju
+    storage) is emptied and stays.
+
+    Raises:
+        ConcourseError: something below the work folder can't be unmounted; then that
+            folder is left as it is.
+        host.CommandError: systemd refused.
+    """
+    stop(layout, retire=False, timeout=0)
+    if remove_path(layout.worker_unit):
+        service.daemon_reload(layout)
+        run([layout.program("systemctl"), "reset-failed", service.UNIT], timeout=30, check=False)
+    end_containers(layout)
+    _remove_network(layout)
+    for folder in (layout.at(_TASKS), layout.at(_RUNC_STATE), layout.work_dir):
+        _clear(layout, folder)
+    if layout.concourse.is_symlink():  # a folder there was never the charm's
+        remove_path(layout.concourse)
+    mine = (layout.worker_env, layout.keys, layout.gpu_containerd, layout.trees)
+    for path in (*mine, layout.state / "downloads"):
+        remove_path(path)
+    for folder in (layout.gpu_config, layout.config_dir, layout.work_dir.parent):
+        with suppress(OSError):  # others' files are in it, or it isn't there
+            folder.rmdir()
+
+
+def end_containers(layout: Layout) -> None:
+    """Kill the containers and shims that outlived the worker."""
+    state = layout.at(_RUNC_STATE)
+    runc = next((str(path) for path in (layout.runc_real, layout.runc) if path.exists()), "")
+    for container in sorted(state.iterdir()) if runc and state.is_dir() else ():
+        argv = [runc, "--root", str(state), "delete", "--force", container.name]
+        run(argv, timeout=60, check=False)
+    for process in processes(layout):
+        if _is_shim((read_text(process / "cmdline") or "").split("\0")):
+            with suppress(OSError):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def mounts_below(layout: Layout, folder: Path) -> list[str]:
+    """Return what is mounted below a folder, the deepest first; the folder itself doesn't count."""
+    inside = str(folder.resolve()) + "/"
+    found = []
+    for line in (read_text(layout.at("/proc/self/mountinfo")) or "").splitlines():
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split()[4])
+        if point.startswith(inside):
+            found.append(point)
+    return sorted(found, key=lambda point: point.count("/"), reverse=True)
+
+
+def _is_down(layout: Layout) -> bool:
+    state = service.show(layout)
+    return state.active in ("inactive", "failed") and state.pid == 0
+
+
+def _is_shim(arguments: list[str]) -> bool:
+    if not Path(arguments[0]).name.startswith("containerd-shim"):
+        return False
+    pairs = itertools.pairwise(arguments)
+    return any(pair in (("-namespace", NAMESPACE), ("--namespace", NAMESPACE)) for pair in pairs)
+
+
+def _clear(layout: Layout, folder: Path) -> None:
+    """Unmount what is below a folder, then remove it; links are removed, not followed."""
+    if folder.is_symlink() or not folder.is_dir():
+        remove_path(folder)
+        return
+    for _ in range(3):  # mounts can lie on top of each other
+        for point in mounts_below(layout, folder):
+            plain = run([layout.program("umount"), "--", point], timeout=30, check=False)
+            if plain.returncode != 0:
+                lazy = [layout.program("umount"), "--lazy", "--", point]
+                run(lazy, timeout=30, check=False)
+    if left := mounts_below(layout, folder):
+        raise ConcourseError(f"{left[0]} can't be unmounted", remedy="unmount it", retry=True)
+    if os.path.ismount(folder):
+        for path in folder.iterdir():
+            remove_path(path)
+        return
+    remove_path(folder)
+
+
+def _remove_network(layout: Layout) -> None:
+    """Remove the bridge and the rules about it; they would last until the next boot."""
+    if not layout.at(f"/sys/class/net/{_BRIDGE}").exists():
+        return
+    iptables = layout.program("iptables")
+    reject = ["-i", _BRIDGE, "-j", "REJECT", "--reject-with", "icmp-host-prohibited"]
+    for argv in (
+        [layout.program("ip"), "link", "delete", _BRIDGE],
+        [iptables, "-w", "5", "-D", "INPUT", *reject],
+        [iptables, "-w", "5", "-D", "CNI-FORWARD", "-j", _CHAIN],
+        [iptables, "-w", "5", "-F", _CHAIN],
+        [iptables, "-w", "5", "-X", _CHAIN],
+    ):
+        with suppress(CommandError):  # no iptables here, or none of these rules
+            run(argv, timeout=20, check=False)
