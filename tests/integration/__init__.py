@@ -1,0 +1,1 @@
+"""The packed charm in a real Juju model."""
