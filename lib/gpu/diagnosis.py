@@ -44,7 +44,7 @@ class Diagnosis:
             empty with READY.
         note: with READY, what is wrong all the same (a lost neighbour, a warning), or empty.
         can_set_up: whether installing packages and the runtime chain makes sense: a GPU and
-            a loaded driver are there, and nothing that only the operator can mend.
+            a loaded driver are there, and nothing that the operator alone can mend.
     """
 
     finding: Finding
@@ -186,7 +186,9 @@ def _mismatch(seen: GpuInventory) -> Diagnosis | None:
 def _mismatching(seen: GpuInventory, library: str) -> Diagnosis:
     head = f"Driver/library mismatch: kernel module {seen.module}, library {library}"
     if seen.place.contained:
-        return _verdict(Finding.VERSION_MISMATCH, f"{head}: {remedy.packages(seen)}")
+        # The host's driver was upgraded: packages that the charm itself put in here follow it.
+        cure = remedy.packages(seen)
+        return _verdict(Finding.VERSION_MISMATCH, f"{head}: {cure}", can_set_up=True)
     return _verdict(Finding.VERSION_MISMATCH, f"{head}: reboot")
 
 
