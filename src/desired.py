@@ -16,9 +16,11 @@ from pathlib import Path
 import ops
 import tsa
 from concourse.release import ReleaseWish
-from gpu import selection
+from concourse.worker import worker_name
+from gpu import selection, toolkit
 from gpu.manager import GpuWish
-from gpu.toolkit import ToolkitWish, parse_version, parse_url, parse_key
+from gpu.toolkit import ToolkitWish
+from host import Trouble
 
 MODES = ("auto", "all", "web", "worker")
 LOG_LEVELS = ("debug", "info", "error", "fatal")
@@ -82,7 +84,7 @@ def read(charm: ops.CharmBase) -> Wish:
     return Wish(
         app=charm.app.name,
         mode=mode,
-        worker_name=charm.unit.name.replace("/", "-"),
+        worker_name=worker_name(charm.unit.name),
         release=_release(charm, web, proxies),
         log_level=_choice(config, "log-level", LOG_LEVELS),
         dns_proxy=bool(config["containerd-dns-proxy-enable"]),
@@ -157,20 +159,21 @@ def _gpu(
 ) -> tuple[GpuWish | None, str]:
     if not config["enable-gpu"]:
         return None, ""
+    tags = str(config["gpu-worker-tags"])
+    packages = ToolkitWish(
+        version=str(config["nvidia-toolkit-version"]).strip(),
+        repository_url=str(config["nvidia-repository-url"]).strip(),
+        repository_key=str(config.get("nvidia-repository-key", "")),
+        proxies=proxies,
+    )
     try:
         request = selection.parse(str(config["gpu-device-ids"]))
         capabilities = selection.parse_capabilities(str(config["gpu-driver-capabilities"]))
-        selection.parse_tags(str(config["gpu-worker-tags"]))
-        toolkit = ToolkitWish(
-            version=parse_version(str(config["nvidia-toolkit-version"])),
-            repository_url=parse_url(str(config["nvidia-repository-url"])),
-            repository_key=parse_key(str(config.get("nvidia-repository-key", ""))),
-            proxies=proxies,
-        )
-    except ValueError as error:
+        selection.parse_tags(tags)
+        toolkit.check(packages)
+    except (ValueError, Trouble) as error:
         return None, str(error)
-    tags = str(config["gpu-worker-tags"])
-    return GpuWish(request, capabilities, tags, mode, toolkit, proxies), ""
+    return GpuWish(request, capabilities, tags, mode, packages, proxies), ""
 
 
 def _choice(config: ops.ConfigData, option: str, allowed: tuple[str, ...]) -> str:

@@ -30,6 +30,7 @@ class Seen:
     Attributes:
         version: the release that /opt/concourse leads to; "" for none.
         release: the last failure to get the wished release, if it still stands.
+        service: the last failure to configure or start the worker, if it still stands.
         worker: the worker's service.
         gpu: the GPU side; None with enable-gpu=false.
         gpu_undo: why the GPU set-up could not be taken back yet; "" if nothing is left.
@@ -37,6 +38,7 @@ class Seen:
 
     version: str
     release: Attempt | None
+    service: Attempt | None
     worker: WorkerState
     gpu: GpuState | None
     gpu_undo: str = ""
@@ -48,6 +50,7 @@ def unit_status(wish: Wish, seen: Seen) -> ops.StatusBase:
         _mode(wish)
         or _release_missing(seen)
         or _web(wish)
+        or (seen.service and _attempt(seen.service))
         or _service(seen.worker)
         or _release_behind(wish, seen)
         or _gpu(wish, seen)

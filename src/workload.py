@@ -13,7 +13,6 @@ from pathlib import Path
 
 import attempts
 from concourse import keys, release, worker
-from concourse.errors import ConcourseError
 from concourse.worker import WorkerWish
 from desired import Wish
 from gpu import place
@@ -24,6 +23,7 @@ from status import Seen
 log = logging.getLogger(__name__)
 
 RELEASE = "release"
+SERVICE = "service"
 GPU_UNDO = "gpu-undo"
 START_LIMIT = 20.0  # seconds; an idle worker is back and registered well within
 RETIRE_LIMIT = 300.0  # seconds that a removed worker has to finish its builds
@@ -55,13 +55,18 @@ class Workload:
         tree = self._ensure_release(wish, at_once=at_once)
         if tree is None:
             return
-        if release.current(self._layout) is None:
-            release.ensure_current(self._layout, tree)  # nothing runs yet that could meet it
-        gpu = self._ensure_gpu(wish, at_once=at_once)
-        release.ensure_current(self._layout, tree)
-        publish_key(keys.ensure_worker_key(self._layout, tree))
-        self._ensure_worker(wish, gpu, tree)
-        release.prune(self._layout)
+        try:
+            if release.current(self._layout) is None:
+                release.ensure_current(self._layout, tree)  # nothing runs yet that could meet it
+            gpu = self._ensure_gpu(wish, at_once=at_once)
+            release.ensure_current(self._layout, tree)
+            publish_key(keys.ensure_worker_key(self._layout, tree))
+            self._ensure_worker(wish, gpu, tree)
+            release.prune(self._layout)
+        except (Trouble, OSError) as error:
+            self._failed(SERVICE, error)
+            return
+        attempts.succeeded(self._layout, SERVICE)
 
     def observe(self, wish: Wish) -> Seen:
         """Return what is to be seen on the machine; changes nothing."""
@@ -70,6 +75,7 @@ class Workload:
         return Seen(
             version=current.name if current else "",
             release=attempts.last(self._layout, RELEASE),
+            service=attempts.last(self._layout, SERVICE),
             worker=worker.observe(self._layout),
             gpu=self.gpu.observe() if wish.gpu or wish.gpu_error else None,
             gpu_undo=undo.what if undo else "",
@@ -89,14 +95,8 @@ class Workload:
             return current
         try:
             tree = release.ensure_tree(self._layout, wish.release, self._progress)
-        except Trouble as trouble:
-            log.warning("Concourse %s: %s", wish.release.version, trouble)
-            attempts.failed(self._layout, RELEASE, trouble)
-            return current
-        except OSError as error:
-            log.warning("Concourse %s: %s", wish.release.version, error)
-            trouble = ConcourseError(f"Concourse could not be unpacked: {error}", retry=True)
-            attempts.failed(self._layout, RELEASE, trouble)
+        except (Trouble, OSError) as error:
+            self._failed(RELEASE, error)
             return current
         attempts.succeeded(self._layout, RELEASE)
         return tree
@@ -113,11 +113,15 @@ class Workload:
         try:
             self.gpu.undo(release.trees(self._layout))
         except (Trouble, OSError) as error:
-            trouble = error if isinstance(error, Trouble) else ConcourseError(str(error))
-            log.warning("GPU set-up could not be taken back: %s", trouble)
-            attempts.failed(self._layout, GPU_UNDO, trouble)
+            self._failed(GPU_UNDO, error)
             return
         attempts.succeeded(self._layout, GPU_UNDO)
+
+    def _failed(self, step: str, error: Trouble | OSError) -> None:
+        """Remember a failure; one of the operating system may end by itself (a full disk)."""
+        trouble = error if isinstance(error, Trouble) else Trouble(str(error), retry=True)
+        log.warning("%s: %s", step, trouble)
+        attempts.failed(self._layout, step, trouble)
 
     def _ensure_worker(self, wish: Wish, gpu: GpuState | None, tree: Path) -> None:
         if wish.web is None:

@@ -24,7 +24,7 @@ from pathlib import Path
 import attempts
 from files import ensure_dir, remove, write_file
 from gpu import looks, nvidia_config, runtime, selftest, toolkit
-from gpu.diagnosis import Diagnosis, diagnose
+from gpu.diagnosis import Diagnosis, Finding, diagnose
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory, look
 from gpu.selection import DeviceRequest, Selection, nothing_here, select, tags
@@ -237,7 +237,7 @@ class GpuManager:
 
 
 def _offer(wish: GpuWish, inventory: GpuInventory, diagnosis: Diagnosis) -> looks.Offer:
-    if not inventory.gpus or not diagnosis.usable:
+    if not inventory.gpus or diagnosis.finding is not Finding.READY:
         return looks.Offer(wish=wish.spelled, finding=diagnosis.message)
     chosen: Selection = select(inventory, wish.request)
     if not chosen.allowed:

@@ -35,7 +35,7 @@ GPU_WISH = replace(
 RUNNING = WorkerState(
     unit="active", up_to_date=True, healthy=True, registered=True, socket_taken=""
 )
-SEEN = Seen(version="8.3.0", release=None, worker=RUNNING, gpu=None)
+SEEN = Seen(version="8.3.0", release=None, service=None, worker=RUNNING, gpu=None)
 NO_DRIVER = "GPU here but no driver is loaded: sudo apt install nvidia-driver-580, then reboot"
 
 TABLE = {
@@ -112,6 +112,11 @@ TABLE = {
         replace(WISH, release=replace(WISH.release, version="8.4.0")),
         replace(SEEN, release=Attempt(1, "no network", 0)),
         ops.WaitingStatus("Concourse 8.3.0 runs on, 8.4.0 failed: no network (will be retried)"),
+    ),
+    "the worker could not be set up": (
+        WISH,
+        replace(SEEN, service=Attempt(1, "No space left on device", 0)),
+        ops.WaitingStatus("No space left on device (will be retried)"),
     ),
     "the socket is Docker's": (
         WISH,
