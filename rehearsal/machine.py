@@ -1,0 +1,305 @@
+"""A throw-away copy of this machine, with a systemd of its own, and how to use it.
+
+    with Machine.boot(MachineOptions(), report=print) as machine:
+        machine.run(["systemctl", "is-system-running"], timeout=10)
+
+The copy is an overlay on "/" in memory: apt, dpkg, systemd and containers are real
+in it, and nothing of it stays, even if this process is killed (`keeper` sees to
+that).  It has a network of its own with nothing but loopback; apt inside reaches
+the world through a proxy here (`relay`), and `listen` puts servers before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import layer, namespaces, relay
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_KEEPER = Path(__file__).with_name("keeper.py")
+
+
+class MachineError(Exception):
+    """The machine can't be had, or a command in it failed; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """What kind of copy to boot.
+
+    Attributes:
+        hostname: the machine's name.
+        binds: folders of this machine that it sees read-only at their own paths, for
+            what may lie on another file system than "/".
+    """
+
+    hostname: str = "gpu-worker-0"
+    binds: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a command that ran to its end left behind."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A booted copy.
+
+    Attributes:
+        leader: its systemd's process id, as seen from here.
+        place: its folder; mounts in it are visible through `disk` only.
+    """
+
+    leader: int
+    keeper: int
+    place: Path
+
+    @classmethod
+    @contextmanager
+    def boot(
+        cls, options: MachineOptions | None = None, *, report: Callable[[str], None] = lambda _: None
+    ) -> Iterator[Machine]:
+        """Boot a copy for the length of a `with` block.
+
+        Args:
+            options: what kind of copy.
+            report: told each step that takes seconds.
+
+        Raises:
+            MachineError: not root, or this machine can't be copied.
+        """
+        if os.geteuid() != 0:
+            raise MachineError("The rehearsal's machine needs root: run it with sudo.")
+        options = options or MachineOptions()
+        place = Path(tempfile.mkdtemp(prefix="rehearsal-"))
+        request = {
+            "place": str(place),
+            "hostname": options.hostname,
+            "binds": [str(path.resolve()) for path in options.binds],
+        }
+        keeper = subprocess.Popen(
+            [sys.executable, str(_KEEPER), json.dumps(request)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            leader = _wait_for_boot(keeper, report)
+            machine = cls(leader, keeper.pid, place)
+            machine._settle()
+            with relay.serve(machine.listen(relay.PORT)):
+                yield machine
+        finally:
+            _end(keeper)
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _settle(self) -> None:
+        """Wait for systemd, and open the control groups for containers inside."""
+        self.run(["systemctl", "is-system-running", "--wait"], timeout=90, check=False)
+        script = (
+            "[ -e /sys/fs/cgroup/cgroup.controllers ] && exit 0\n"
+            "mount -o remount,rw /sys/fs/cgroup\n"
+            "for d in /sys/fs/cgroup/*/; do\n"
+            '  mount -o remount,rw,bind "$d" && mount -o remount,rw "$d"\n'
+            "done 2>/dev/null\n"
+            "exit 0\n"
+        )
+        self.run(["sh", "-c", script], timeout=20)
+
+    @property
+    def root(self) -> Path:
+        """The machine's root as seen from here.
+
+        An absolute symbolic link below it leads out into this machine: use `run` to
+        follow links.
+        """
+        return Path(f"/proc/{self.leader}/root")
+
+    @property
+    def disk(self) -> Path:
+        """The folder that holds `upper` (all that differs from this machine) and `outside`."""
+        holder = _children(_children(self.keeper)[0])[0]
+        return Path(f"/proc/{holder}/root{self.place}")
+
+    @property
+    def outside(self) -> Path:
+        """A folder in memory that the machine sees as /run/outside."""
+        return self.root / layer.OUTSIDE.lstrip("/")
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return the command that runs `argv` inside."""
+        return ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-r", "-w", *argv]
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run a command inside to its end, or kill it and its children at its limit.
+
+        Args:
+            argv: the command; the machine's root is its folder.
+            timeout: the limit, in seconds.
+            check: raise if the exit status isn't 0.
+            env: variables to add to PATH, HOME and LANG.
+            stdin: text for its standard input.
+
+        Raises:
+            MachineError: it ran out of time or (with check) failed.
+        """
+        environment = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(env or {})}
+        process = subprocess.Popen(
+            self.command(argv),
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout)
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise MachineError(f"{' '.join(argv)} did not finish within {timeout:g} s") from None
+        done = Completed(tuple(argv), process.returncode, stdout, stderr)
+        if check and done.returncode != 0:
+            end = (stderr.strip() or stdout.strip())[-800:]
+            raise MachineError(f"{' '.join(argv)} failed with status {done.returncode}: {end}")
+        return done
+
+    def shell(self, script: str, *, timeout: float = 30, check: bool = True) -> str:
+        """Run a few lines of sh inside; return what they printed."""
+        return self.run(["sh", "-eu", "-c", script], timeout=timeout, check=check).stdout
+
+    def python(self, script: str, *, timeout: float, path: Sequence[Path] = ()) -> Completed:
+        """Run Python source inside with the Python that runs this, and `path` to import from."""
+        env = {"PYTHONPATH": os.pathsep.join(str(folder) for folder in path)}
+        env["PYTHONDONTWRITEBYTECODE"] = "1"
+        return self.run([sys.executable, "-"], timeout=timeout, env=env, stdin=script)
+
+    def write(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+        """Write a file inside, with the folders above it."""
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        target.chmod(mode)
+
+    def read(self, path: str) -> str:
+        """Return a file's text, links followed as the machine does."""
+        return self.run(["cat", "--", path], timeout=10).stdout
+
+    def copy_in(self, source: Path, target: str) -> None:
+        """Copy a file or a folder of this machine to a path inside."""
+        there = self.root / target.lstrip("/")
+        there.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, there, symlinks=True, dirs_exist_ok=True)
+        else:
+            shutil.copy2(source, there)
+
+    def listen(self, port: int) -> socket.socket:
+        """Return a socket, served from here, on a port of the machine's loopback."""
+        return namespaces.listen(self.leader, port)
+
+
+def _wait_for_boot(keeper: subprocess.Popen[str], report: Callable[[str], None]) -> int:
+    """Pass on the keeper's steps until the machine's systemd answers; return its pid."""
+    news: queue.Queue[dict[str, str] | None] = queue.Queue()
+
+    def listen() -> None:
+        assert keeper.stdout is not None
+        for line in keeper.stdout:
+            with suppress(ValueError):
+                news.put(json.loads(line))
+        news.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    deadline = time.monotonic() + 900
+    while time.monotonic() < deadline:
+        try:
+            fact = news.get(timeout=0.05)
+        except queue.Empty:
+            fact = {}
+        if fact is None:
+            raise MachineError("The machine's keeper ended before the machine was up.")
+        if "step" in fact:
+            report(fact["step"])
+        for trouble in (fact.get("error"), fact.get("ended")):
+            if trouble is not None:
+                raise MachineError(f"This machine can't be copied: {trouble.strip()}")
+        leader = _leader(keeper.pid)
+        if leader:
+            return leader
+    raise MachineError("The machine did not boot within 15 minutes.")
+
+
+def _leader(keeper: int) -> int:
+    """Return the pid of the machine's systemd once it takes commands, else 0.
+
+    keeper - unshare - holder - systemd-nspawn - systemd: each the other's child.
+    """
+    pid = keeper
+    for _ in range(4):
+        children = _children(pid)
+        if not children:
+            return 0
+        pid = children[-1]
+    ready = Path(f"/proc/{pid}/root/run/systemd/private")
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return pid if name == "systemd" and ready.exists() else 0
+    except OSError:
+        return 0
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, IndexError, ValueError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def _end(keeper: subprocess.Popen[str]) -> None:
+    """Close the keeper's lifeline and wait until the machine is gone."""
+    assert keeper.stdin is not None
+    with suppress(OSError):
+        keeper.stdin.close()
+    try:
+        keeper.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        keeper.kill()
+        keeper.wait()
