@@ -185,7 +185,7 @@ def _choice(config: ops.ConfigData, option: str, allowed: tuple[str, ...]) -> st
 
 def _text(config: ops.ConfigData, option: str, pattern: str, what: str) -> str:
     value = str(config.get(option, "")).strip()
-    if re.fullmatch(pattern, value):
+    if re.fullmatch(pattern, value, re.ASCII):
         return value
     raise InvalidOption(f"{option}={shown(value)} is not {what}")
 

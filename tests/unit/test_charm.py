@@ -83,7 +83,9 @@ def web(**app: str) -> testing.Relation:
 def state(*relations: testing.Relation, **config: Any) -> testing.State:
     options = {name.replace("_", "-"): value for name, value in config.items()}
     return testing.State(
-        config={"deployment-mode": "worker", **options}, relations=list(relations)
+        config={"deployment-mode": "worker", **options},
+        relations=list(relations),
+        resources={testing.Resource(name="concourse", path="/dev/null")},  # not attached
     )
 
 
