@@ -37,17 +37,29 @@ def ensure_dir(path: Path, mode: int = 0o755) -> bool:
     return True
 
 
-def write_file(path: Path, content: str | bytes, *, mode: int = 0o644) -> bool:
+def write_file(
+    path: Path,
+    content: str | bytes,
+    *,
+    mode: int = 0o644,
+    owner: tuple[int, int] | None = None,
+) -> bool:
     """Make a file hold exactly `content` with `mode`, by an atomic rename.
 
     Readers see the old content or the new, never a part; after a power cut too.
     A symbolic link at `path` is replaced, not followed.
 
+    Args:
+        path: the file.
+        content: all of it.
+        mode: its permissions.
+        owner: its user and group id; if None, whoever runs this.
+
     Returns:
         True if anything changed.
     """
     data = content.encode() if isinstance(content, str) else content
-    if _same(path, data, mode):
+    if _same(path, data, mode, owner):
         return False
     ensure_parent(path)
     temporary = _temporary(path)
@@ -55,6 +67,8 @@ def write_file(path: Path, content: str | bytes, *, mode: int = 0o644) -> bool:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as out:
             out.write(data)
+            if owner is not None:
+                os.fchown(out.fileno(), *owner)
             os.fchmod(out.fileno(), mode)
             out.flush()
             os.fsync(out.fileno())
@@ -67,10 +81,12 @@ def write_file(path: Path, content: str | bytes, *, mode: int = 0o644) -> bool:
     return True
 
 
-def _same(path: Path, data: bytes, mode: int) -> bool:
+def _same(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> bool:
     if path.is_symlink() or not path.is_file():
         return False
     status = path.stat()
+    if owner is not None and owner != (status.st_uid, status.st_gid):
+        return False
     if status.st_mode & 0o7777 != mode or status.st_size != len(data):
         return False
     return path.read_bytes() == data

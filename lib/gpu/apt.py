@@ -1,0 +1,222 @@
+"""apt: every call bounded, every failure a sentence that says what to do.
+
+Refreshing lists may take 120 s and a download 300 s; both can be killed at any point
+and go on where they stopped.  Unpacking is a call of its own that never reaches the
+network, so that no time limit of a slow mirror cuts dpkg in half.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gpu.dpkg import ENV, LOCK_LIMIT, UNPACK_LIMIT, ensure_mended, wait_for_locks
+from gpu.errors import GpuError
+from host import CommandError, Completed, Layout, run
+
+log = logging.getLogger(__name__)
+
+UPDATE_LIMIT = 120.0
+DOWNLOAD_LIMIT = 300.0
+_QUERY_LIMIT = 60.0
+
+_OPTIONS = (
+    "-q",
+    "-y",
+    "-o",
+    f"DPkg::Lock::Timeout={LOCK_LIMIT:g}",
+    "-o",
+    "Dpkg::Use-Pty=0",
+    "-o",
+    "Dpkg::Options::=--force-confdef",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+    "-o",
+    "Acquire::Retries=2",
+    "-o",
+    "Acquire::http::Timeout=30",
+    "-o",
+    "Acquire::https::Timeout=30",
+)
+# What a failed apt-get says when newer package lists may be all that is missing.
+_STALE = re.compile(
+    r"Unable to locate|unmet dependencies|no installation candidate|404 +Not Found"
+    r"|Unable to fetch|was not found|Hash Sum mismatch|File not found"
+)
+
+
+def update(layout: Layout, proxies: Mapping[str, str], *, only: Path | None = None) -> None:
+    """Fetch package lists, of one source file or of all.
+
+    Args:
+        layout: where everything lies.
+        proxies: http_proxy, https_proxy, no_proxy; they go in the environment.
+        only: the source file; the lists of all others stay as they are, which takes a
+            second instead of a minute and doesn't depend on their servers.
+
+    Raises:
+        GpuError: some of it failed; what was there before is still usable.
+    """
+    argv = [layout.program("apt-get"), "update", *_OPTIONS, "-o", "APT::Update::Error-Mode=any"]
+    if only is not None:
+        argv += ["-o", f"Dir::Etc::sourcelist={only}", "-o", "Dir::Etc::sourceparts=/dev/null"]
+        argv += ["-o", "APT::Get::List-Cleanup=0", "-o", "Acquire::Languages=none"]
+    wait_for_locks(layout)
+    _apt(argv, UPDATE_LIMIT, proxies, "apt-get update")
+
+
+def offered(layout: Layout, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the versions of each package that the fetched lists offer, newest first."""
+    argv = [layout.program("apt-cache"), "madison", *names]
+    done = _apt(argv, _QUERY_LIMIT, {}, "apt-cache madison", check=False)
+    versions: dict[str, dict[str, None]] = {name: {} for name in names}
+    for line in done.stdout.splitlines():
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) == 3 and fields[0] in versions:
+            versions[fields[0]][fields[1]] = None
+    return {name: tuple(found) for name, found in versions.items()}
+
+
+def plan(layout: Layout, specs: Sequence[str]) -> dict[str, str]:
+    """Return package and version of everything that installing `specs` would put there."""
+    argv = [layout.program("apt-get"), "install", "-s", *_OPTIONS]
+    done = _apt([*argv, "--no-install-recommends", *specs], _QUERY_LIMIT, {}, "apt-get install -s")
+    found = re.findall(r"^Inst (\S+) (?:\[\S*\] )?\((\S+)", done.stdout, re.MULTILINE)
+    return {name.partition(":")[0]: version for name, version in found}
+
+
+def install(
+    layout: Layout,
+    specs: Sequence[str],
+    proxies: Mapping[str, str],
+    *,
+    downgrade: bool = False,
+) -> None:
+    """Install packages, removing none; fresh lists are fetched if the first try needs them.
+
+    Args:
+        layout: where everything lies.
+        specs: names, or name=version.
+        proxies: http_proxy, https_proxy, no_proxy; they go in the environment.
+        downgrade: whether a version may go down.
+
+    Raises:
+        GpuError: it didn't work; what failed, and what the operator can do.
+    """
+    ensure_mended(layout)
+    argv = [layout.program("apt-get"), "install", *_OPTIONS]
+    argv += ["--no-install-recommends", "--no-remove"]
+    argv += ["--allow-downgrades"] if downgrade else []
+    fetch = [*argv, "--download-only", *specs]
+    what = f"installing {' '.join(specs)}"
+    wait_for_locks(layout)
+    try:
+        _apt(fetch, DOWNLOAD_LIMIT, proxies, what)
+    except _StaleListsError as first:
+        try:
+            update(layout, proxies)
+        except GpuError as error:
+            log.warning("%s; going on with the lists that are here", error)
+        try:
+            _apt(fetch, DOWNLOAD_LIMIT, proxies, what)
+        except GpuError:
+            raise first from None
+    # APT::Keep-Downloaded-Packages: leave no archive behind that wasn't there before.
+    unpack = ["--no-download", "-o", "APT::Keep-Downloaded-Packages=false", *specs]
+    wait_for_locks(layout)
+    _apt([*argv, *unpack], UNPACK_LIMIT, {}, what)
+
+
+class _StaleListsError(GpuError):
+    """apt-get failed in a way that newer lists may cure."""
+
+
+def _apt(
+    argv: Sequence[str],
+    limit: float,
+    proxies: Mapping[str, str],
+    what: str,
+    *,
+    check: bool = True,
+) -> Completed:
+    env = {**ENV, **{name: value for name, value in proxies.items() if value}}
+    try:
+        return run(argv, timeout=limit, env=env, check=check)
+    except CommandError as error:
+        log.debug("%s: %s", what, _masked(error.output))
+        raise _explain(error, what) from error
+
+
+# Text of apt -> (what it means, what the operator can do, whether a retry alone can help).
+_MEANINGS = (
+    (r"Could not get lock|Unable to acquire the dpkg frontend lock", "apt is in use", "", True),
+    (
+        r"NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|is not signed|Missing key|invalid signature",
+        "the key doesn't fit the repository's signature",
+        "set nvidia-repository-key to the key of nvidia-repository-url",
+        False,
+    ),
+    (
+        r"Conflicting values set for option Signed-By",
+        "two apt sources name one repository with different keys",
+        "remove one of them from /etc/apt/sources.list.d",
+        False,
+    ),
+    (
+        (
+            r"Could not resolve|Could not connect|Connection failed|Connection timed out"
+            r"|Unable to connect|Network is unreachable|Connection refused|Cannot initiate"
+        ),
+        "the repository can't be reached",
+        "check the network and the model's proxies, or set a mirror",
+        True,
+    ),
+    (
+        r"No space left on device|You don't have enough free space",
+        "the disk is full",
+        "free some space",
+        True,
+    ),
+    (
+        r"Held packages were changed|held broken packages",
+        "held packages stand in the way",
+        "see apt-mark showhold",
+        False,
+    ),
+    (
+        r"Packages need to be removed but remove is disabled",
+        "other packages would have to be removed",
+        "remove them by hand: the charm removes none",
+        False,
+    ),
+    (
+        r"Packages were downgraded",
+        "newer versions are installed already",
+        "downgrade or remove them by hand",
+        False,
+    ),
+)
+
+
+def _explain(error: CommandError, what: str) -> GpuError:
+    if error.timed_out:
+        return GpuError(f"{what} {error.what.partition(' ')[2]}", retry=True)
+    kind = _StaleListsError if _STALE.search(error.output) else GpuError
+    for pattern, meaning, remedy, retry in _MEANINGS:
+        if re.search(pattern, error.output):
+            return kind(f"{what} failed, {meaning}", retry=retry, remedy=remedy)
+    return kind(f"{what} failed: {_last(error.output) or error.what}", retry=True)
+
+
+def _last(output: str) -> str:
+    """Return the line that says why: the last error line, else the last line."""
+    lines = [line.strip() for line in _masked(output).splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("E: ", "dpkg: error", "Err:"))]
+    return (errors or lines or [""])[-1].removeprefix("E: ")[:200]
+
+
+def _masked(output: str) -> str:
+    """Hide the credentials of a proxy's or a mirror's address."""
+    return re.sub(r"://[^/@\s]+@", "://…@", output)

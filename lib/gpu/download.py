@@ -1,0 +1,53 @@
+"""Fetches one small file, bounded in time and size, through the model's proxies."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.request
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from gpu.errors import GpuError
+
+_LIMIT = 60.0
+_STEP_LIMIT = 20.0
+_LARGEST = 256 * 1024
+
+
+def fetch(url: str, proxies: Mapping[str, str]) -> bytes:
+    """Return what lies at an address; at most 256 KiB, within a minute.
+
+    Args:
+        url: an http, https or file address.
+        proxies: http_proxy, https_proxy, no_proxy.
+
+    Raises:
+        GpuError: it can't be had in time, or is too large.
+    """
+    deadline = time.monotonic() + _LIMIT
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(_chosen(url, proxies)))
+    data = b""
+    try:
+        with opener.open(url, timeout=_STEP_LIMIT) as answer:
+            while chunk := answer.read1(16384):
+                data += chunk
+                if len(data) > _LARGEST:
+                    raise GpuError(f"{url} is larger than any key", retry=True)
+                if time.monotonic() > deadline:
+                    raise GpuError(f"{url} did not arrive within {_LIMIT:g} s", retry=True)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        remedy = "check the network and the model's proxies, or set nvidia-repository-key"
+        raise GpuError(f"{url} can't be had ({error})", retry=True, remedy=remedy) from None
+    return data
+
+
+def _chosen(url: str, proxies: Mapping[str, str]) -> dict[str, str]:
+    """Return the proxies to use for an address, none where no_proxy names its host."""
+    host = (urlsplit(url).hostname or "").lower()
+    for name in proxies.get("no_proxy", "").lower().split(","):
+        domain = name.strip().lstrip(".")
+        if domain in ("*", host) or (domain and host.endswith(f".{domain}")):
+            return {}
+    named = {scheme: proxies.get(f"{scheme}_proxy", "") for scheme in ("http", "https")}
+    return {scheme: proxy for scheme, proxy in named.items() if proxy}

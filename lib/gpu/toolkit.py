@@ -1,0 +1,262 @@
+"""The packages that a GPU worker needs: nvidia-utils, jq, NVIDIA's container toolkit.
+
+What the charm installed it remembers, and follows the wish with it.  What was there
+before belongs to the operator: it is left alone, unless it is so old that an image could
+take over the machine through it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gpu import apt, dpkg, nvidia_config, owned, repository
+from gpu.dpkg import Package
+from gpu.driver_tools import ensure_driver_tools
+from gpu.errors import GpuError
+from gpu.versions import older, upstream
+from host import Layout
+
+__all__ = [
+    "FLOOR",
+    "PACKAGES",
+    "ToolkitState",
+    "ToolkitWish",
+    "check",
+    "ensure_driver_tools",
+    "ensure_jq",
+    "ensure_toolkit",
+    "installed",
+    "undo",
+]
+
+log = logging.getLogger(__name__)
+
+# From 1.18 on each depends on the others by exact version, and apt picks no older
+# siblings by itself: all four are named with one version, in one call.
+PACKAGES = (
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+)
+FLOOR = "1.18.2"  # CVE-2025-23266 ends with 1.17.8; NVIDIA_CTK_CONFIG_FILE_PATH begins with 1.18
+
+
+@dataclass(frozen=True)
+class ToolkitWish:
+    """Which container toolkit the operator wants, and from where.
+
+    Attributes:
+        version: X.Y.Z, or X.Y.Z-REVISION.
+        repository_url: the flat apt repository, without the architecture.
+        repository_key: the armoured key that signs it; empty for NVIDIA's own.
+        proxies: http_proxy, https_proxy, no_proxy.
+    """
+
+    version: str
+    repository_url: str
+    repository_key: str = ""
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class ToolkitState:
+    """What is installed of the container toolkit.
+
+    Attributes:
+        version: the oldest version among its packages; empty if one is missing or half done.
+        ours: whether the charm installed it.
+        held: whether the operator holds any of its packages.
+    """
+
+    version: str = ""
+    ours: bool = False
+    held: bool = False
+
+    @property
+    def safe(self) -> bool:
+        """Whether it is all there and not below the floor."""
+        return bool(self.version) and not older(upstream(self.version), FLOOR)
+
+
+def installed(layout: Layout) -> ToolkitState:
+    """Return what is installed, by one look at dpkg's database.
+
+    Raises:
+        GpuError: the database can't be read.
+    """
+    return _state(layout, dpkg.query(layout, PACKAGES))
+
+
+def check(wish: ToolkitWish) -> None:
+    """Refuse options that can't be followed.
+
+    Raises:
+        GpuError: one sentence that names the option.
+    """
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){2}(-[0-9]{1,4})?", wish.version):
+        raise GpuError(f"nvidia-toolkit-version is no version like 1.20.0: {wish.version[:20]!r}")
+    if older(upstream(wish.version), FLOOR):
+        raise GpuError(
+            f"nvidia-toolkit-version {wish.version} is below the safe floor (CVE-2025-23266)",
+            remedy=f"set {FLOOR} or newer",
+        )
+    repository.check_url(wish.repository_url)
+    repository.check_key(wish.repository_key)
+
+
+def ensure_jq(layout: Layout, proxies: Mapping[str, str], progress: Callable[[str], None]) -> bool:
+    """Make jq be there, for operators who look into a container's config.json.
+
+    Returns:
+        True if it was installed.
+
+    Raises:
+        GpuError: it can't be installed.
+    """
+    if os.access(layout.program("jq"), os.X_OK):
+        return False
+    _say("Installing jq...", progress)
+    apt.install(layout, ["jq"], proxies)
+    log.info("jq installed")
+    return True
+
+
+def ensure_toolkit(layout: Layout, wish: ToolkitWish, progress: Callable[[str], None]) -> bool:
+    """Make a safe container toolkit be there, of the wished version if it is the charm's.
+
+    A machine that agrees is left alone: no apt runs, no file is written.
+
+    Returns:
+        True if packages were installed, upgraded or downgraded.
+
+    Raises:
+        GpuError: it can't be; what failed, whether trying again helps, what to do.
+    """
+    check(wish)
+    found = dpkg.query(layout, PACKAGES)
+    state = _state(layout, found)
+    _refuse_unsafe_hold(found)
+    if state.safe and (state.held or not state.ours):
+        return False
+    if state.ours and _fits(state.version, wish.version):
+        _ensure_files(layout, wish)
+        return False
+    version = wish.version if state.ours or state.version else _beside(found, wish.version)
+    _install(layout, wish, version, ours=state.ours or not found, progress=progress)
+    return True
+
+
+def undo(layout: Layout) -> bool:
+    """Remove the source, the key and the pins that the charm made; packages stay.
+
+    They are dpkg's, and others may use them; that the charm installed them stays
+    remembered, so that turning the GPU on again goes on following the wish.
+
+    Returns:
+        True if there was anything to remove.
+    """
+    return repository.undo(layout)
+
+
+def _state(layout: Layout, found: Mapping[str, Package]) -> ToolkitState:
+    held = any(package.held for package in found.values())
+    ours = "nvidia-container-toolkit-base" in owned.packages(layout)
+    whole = len(found) == len(PACKAGES) and all(one.configured for one in found.values())
+    return ToolkitState(_oldest(found) if whole else "", ours, held)
+
+
+def _oldest(found: Mapping[str, Package]) -> str:
+    oldest = ""
+    for package in found.values():
+        if not oldest or older(package.version, oldest):
+            oldest = package.version
+    return oldest
+
+
+def _fits(version: str, wished: str) -> bool:
+    return wished in (version, upstream(version))
+
+
+def _beside(found: Mapping[str, Package], wished: str) -> str:
+    """Return the version for what is missing: the siblings' that are left alone, if any."""
+    oldest = _oldest(found)
+    return oldest if oldest and not older(upstream(oldest), FLOOR) else wished
+
+
+def _refuse_unsafe_hold(found: Mapping[str, Package]) -> None:
+    for package in found.values():
+        if package.held and older(upstream(package.version), FLOOR):
+            raise GpuError(
+                f"{package.name} is held at {package.version}, below the safe floor of {FLOOR}"
+                " (CVE-2025-23266)",
+                remedy=f"sudo apt-mark unhold {package.name}",
+            )
+
+
+def _ensure_files(layout: Layout, wish: ToolkitWish, version: str = "") -> None:
+    """Keep the charm's source and pin as the options say."""
+    repository.ensure_source(layout, wish.repository_url, wish.repository_key, wish.proxies)
+    version = version or wish.version
+    pinned = version if "-" in version else f"{version}-*"
+    repository.ensure_pin(layout, repository.PINS, PACKAGES, pinned)
+
+
+def _install(
+    layout: Layout,
+    wish: ToolkitWish,
+    version: str,
+    *,
+    ours: bool,
+    progress: Callable[[str], None],
+) -> None:
+    _say("Setting up NVIDIA Container Toolkit repository...", progress)
+    # The package's own script reads the file and fails on a broken one.
+    nvidia_config.mend(layout)
+    source = repository.ensure_source(
+        layout, wish.repository_url, wish.repository_key, wish.proxies
+    )
+    if ours:
+        _ensure_files(layout, wish, version)
+    trouble = None
+    try:
+        apt.update(layout, wish.proxies, only=source)
+    except GpuError as error:
+        trouble = error
+    exact = _offered(layout, version, trouble)
+    _say("Installing nvidia-container-toolkit...", progress)
+    if ours:
+        owned.remember(layout, PACKAGES)  # before, so that a kill in between loses nothing
+    apt.install(layout, [f"{name}={exact}" for name in PACKAGES], wish.proxies, downgrade=ours)
+    now = installed(layout)
+    if not _fits(now.version, exact):
+        raise GpuError(f"nvidia-container-toolkit {exact} is not installed after all", retry=True)
+    log.info("nvidia-container-toolkit installed")
+
+
+def _offered(layout: Layout, version: str, trouble: GpuError | None) -> str:
+    """Return the newest exact version that all four packages offer and that fits."""
+    offered = apt.offered(layout, PACKAGES)
+    common = [
+        one for one in offered[PACKAGES[0]] if all(one in list_ for list_ in offered.values())
+    ]
+    for one in common:
+        if _fits(one, version):
+            return one
+    if trouble:
+        raise trouble
+    newest = ", ".join(upstream(one) for one in common[:4]) or "none"
+    raise GpuError(
+        f"nvidia-container-toolkit {version} is not in the repository (it has {newest})",
+        remedy="set nvidia-toolkit-version to one that it has",
+        retry=True,
+    )
+
+
+def _say(what: str, progress: Callable[[str], None]) -> None:
+    log.info("%s", what)
+    progress(what.removesuffix("..."))
