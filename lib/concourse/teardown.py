@@ -86,7 +86,7 @@ def remove(layout: Layout) -> None:
     stop(layout, retire=False, timeout=0)
     if remove_path(layout.worker_unit):
         service.daemon_reload(layout)
-        run([layout.program("systemctl"), "reset-failed", service.UNIT], timeout=30, check=False)
+        _try([layout.program("systemctl"), "reset-failed", service.UNIT])
     end_containers(layout)
     _remove_network(layout)
     for folder in (layout.at(_TASKS), layout.at(_RUNC_STATE), layout.work_dir):
@@ -106,8 +106,7 @@ def end_containers(layout: Layout) -> None:
     state = layout.at(_RUNC_STATE)
     runc = next((str(path) for path in (layout.runc_real, layout.runc) if path.exists()), "")
     for container in sorted(state.iterdir()) if runc and state.is_dir() else ():
-        argv = [runc, "--root", str(state), "delete", "--force", container.name]
-        run(argv, timeout=60, check=False)
+        _try([runc, "--root", str(state), "delete", "--force", container.name])
     for process in processes(layout):
         if _is_shim((read_text(process / "cmdline") or "").split("\0")):
             with suppress(OSError):
@@ -144,10 +143,8 @@ def _clear(layout: Layout, folder: Path) -> None:
         return
     for _ in range(3):  # mounts can lie on top of each other
         for point in mounts_below(layout, folder):
-            plain = run([layout.program("umount"), "--", point], timeout=30, check=False)
-            if plain.returncode != 0:
-                lazy = [layout.program("umount"), "--lazy", "--", point]
-                run(lazy, timeout=30, check=False)
+            if not _try([layout.program("umount"), "--", point]):
+                _try([layout.program("umount"), "--lazy", "--", point])
     if left := mounts_below(layout, folder):
         raise ConcourseError(f"{left[0]} can't be unmounted", remedy="unmount it", retry=True)
     if os.path.ismount(folder):
@@ -170,5 +167,13 @@ def _remove_network(layout: Layout) -> None:
         [iptables, "-w", "5", "-F", _CHAIN],
         [iptables, "-w", "5", "-X", _CHAIN],
     ):
-        with suppress(CommandError):  # no iptables here, or none of these rules
-            run(argv, timeout=20, check=False)
+        _try(argv)  # there may be no iptables, or none of these rules
+
+
+def _try(argv: list[str]) -> bool:
+    """Run a command that may fail; True if it didn't."""
+    try:
+        return run(argv, timeout=30, check=False).returncode == 0
+    except CommandError as error:
+        log.warning("%s", error)
+        return False
