@@ -1,8 +1,8 @@
 """apt: every call bounded, every failure a sentence that says what to do.
 
 Refreshing lists may take 120 s and a download 300 s; both can be killed at any point
-and go on where they stopped.  Unpacking is a call of its own that never reaches the
-network, so that no time limit of a slow mirror cuts dpkg in half.
+and go on where they stopped.  Unpacking is a call of its own, after everything was
+fetched, so that no time limit set for a slow mirror cuts dpkg in half.
 """
 
 from __future__ import annotations
@@ -123,10 +123,12 @@ def install(
             _apt(fetch, DOWNLOAD_LIMIT, proxies, what)
         except GpuError:
             raise first from None
+    # All archives are here by now, so this call fetches nothing.  (apt-get's --no-download
+    # would say so, but fails with file: repositories: "not absolute", apt 2.6.1.)
     # APT::Keep-Downloaded-Packages: leave no archive behind that wasn't there before.
-    unpack = ["--no-download", "-o", "APT::Keep-Downloaded-Packages=false", *specs]
+    unpack = [*argv, "-o", "APT::Keep-Downloaded-Packages=false", *specs]
     wait_for_locks(layout)
-    _apt([*argv, *unpack], UNPACK_LIMIT, {}, what)
+    _apt(unpack, UNPACK_LIMIT, proxies, what)
 
 
 class _StaleListsError(GpuError):
