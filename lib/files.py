@@ -10,6 +10,7 @@ import ctypes
 import os
 import secrets
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -180,6 +181,12 @@ def _temporary(path: Path) -> Path:
     with suppress(FileNotFoundError):
         temporary.unlink()
     return temporary
+
+
+def clear_temporaries(paths: Iterable[Path]) -> None:
+    """Remove what killed changes of some paths left, where no later change takes it up."""
+    for path in paths:
+        _temporary(path)
 
 
 def ensure_parent(path: Path) -> None:

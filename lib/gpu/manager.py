@@ -22,14 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import attempts
-from files import ensure_dir, remove, write_file
+from files import clear_temporaries, ensure_dir, remove, write_file
 from gpu import looks, nvidia_config, runtime, selftest, toolkit
-from gpu.diagnosis import Diagnosis, Finding, diagnose
+from gpu.diagnosis import Diagnosis, diagnose
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory, look
 from gpu.selection import DeviceRequest, Selection, nothing_here, select, tags
 from gpu.toolkit import ToolkitWish
-from gpu.wrapper import DeviceTable, ensure_devices, ensure_wrapper
+from gpu.wrapper import WRAPPER_NAME, DeviceTable, ensure_devices, ensure_wrapper
 from host import Layout, Trouble
 
 log = logging.getLogger(__name__)
@@ -137,18 +137,21 @@ class GpuManager:
             True if there was anything to undo.
 
         Raises:
-            Trouble: dpkg-divert failed; the next call goes on from there.
+            Trouble: dpkg-divert failed, or containers are being created right now; the next call
+                goes on from there.
         """
         for step in (PACKAGES, CHAIN):
             attempts.succeeded(self._layout, step)
+        clear_temporaries(self._touched(trees))
+        for left in self._marker.parent.glob(".*.tmp"):
+            remove(left)
         if not self.begun:
             return looks.forget(self._layout)
         for tree in trees:
             runtime.restore_tree(tree)
         runtime.restore_nvidia(self._layout)
         nvidia_config.undo(self._layout)
-        if not runtime.drop_backups(self._layout, trees, keep=self._kept):
-            raise GpuError("containers are being created; undoing goes on later", retry=True)
+        runtime.drop_backups(self._layout, trees, keep=self._kept)
         remove(self._layout.gpu_devices)
         selftest.forget(self._layout)
         toolkit.undo(self._layout)
@@ -160,6 +163,15 @@ class GpuManager:
     @property
     def _marker(self) -> Path:
         return self._layout.state / "gpu/begun"
+
+    def _touched(self, trees: Sequence[Path]) -> list[Path]:
+        """Every file and link that building the chain may have been killed at."""
+        layout = self._layout
+        named = [layout.nvidia_runtime, layout.nvidia_config, layout.wrapper, layout.gpu_devices]
+        runcs = [tree / "bin/runc" for tree in trees]
+        backed = [runtime.backup_of(path) for path in (layout.nvidia_runtime, *runcs)]
+        wrappers = [tree / "bin" / WRAPPER_NAME for tree in trees]
+        return [*named, *runcs, *backed, *wrappers, layout.chain_config, self._marker]
 
     @property
     def _kept(self) -> Path:
@@ -237,7 +249,7 @@ class GpuManager:
 
 
 def _offer(wish: GpuWish, inventory: GpuInventory, diagnosis: Diagnosis) -> looks.Offer:
-    if not inventory.gpus or diagnosis.finding is not Finding.READY:
+    if not inventory.gpus or not diagnosis.usable:
         return looks.Offer(wish=wish.spelled, finding=diagnosis.message)
     chosen: Selection = select(inventory, wish.request)
     if not chosen.allowed:

@@ -54,7 +54,7 @@ def classify(path: Path) -> Kind:
 def tree_is_wrapped(tree: Path) -> bool:
     """Return whether a Concourse tree's runc is the wrapper with an original behind it."""
     runc = tree / "bin/runc"
-    return classify(runc) is Kind.WRAPPER and classify(_real(runc)) is Kind.ORIGINAL
+    return classify(runc) is Kind.WRAPPER and classify(backup_of(runc)) is Kind.ORIGINAL
 
 
 def chain_stands(layout: Layout) -> bool:
@@ -139,19 +139,22 @@ def restore_nvidia(layout: Layout) -> bool:
 
 
 def drop_backups(layout: Layout, trees: Iterable[Path], *, keep: Path) -> bool:
-    """Remove the second names and the wrappers, once nobody is on the way through them."""
+    """Remove the second names and the wrappers, once nobody is on the way through them.
+
+    Raises:
+        GpuError: somebody still is after some seconds; nothing was removed.
+    """
     trees = tuple(trees)
     if not wait_until(lambda: not _in_flight(layout, trees), timeout=SETTLE_LIMIT):
-        log.warning("Container calls are still on their way through the wrapper; leaving it")
-        return False
+        raise GpuError("containers are being created through the wrapper", retry=True)
     changed = False
     mains = [*(tree / "bin/runc" for tree in trees), layout.nvidia_runtime]
     for main in mains:
         if classify(main) is not Kind.ORIGINAL:
             continue  # the backup is all there is
-        if classify(_real(main)) is Kind.ORIGINAL and not _same(main, _real(main)):
-            _keep_aside(_real(main), keep)
-        changed |= remove(_real(main))
+        if classify(backup_of(main)) is Kind.ORIGINAL and not _same(main, backup_of(main)):
+            _keep_aside(backup_of(main), keep)
+        changed |= remove(backup_of(main))
     for tree in trees:
         changed |= remove(tree / "bin" / WRAPPER_NAME)
     if layout.wrapper.is_symlink():
@@ -171,7 +174,8 @@ def is_diverted(layout: Layout) -> bool:
     return (wanted, real) in zip(lines[::3], lines[1::3], strict=False)
 
 
-def _real(path: Path) -> Path:
+def backup_of(path: Path) -> Path:
+    """Return where the original of a swapped name lies."""
     return path.with_name(f"{path.name}.real")
 
 
@@ -180,7 +184,7 @@ def _same(one: Path, two: Path) -> bool:
 
 
 def _ensure_backup(main: Path, keep: Path, genuine: str = "") -> bool:
-    real = _real(main)
+    real = backup_of(main)
     at_main, at_real = classify(main), classify(real)
     if at_main is not Kind.ORIGINAL:
         if at_real is Kind.ORIGINAL:
@@ -200,7 +204,7 @@ def _ensure_backup(main: Path, keep: Path, genuine: str = "") -> bool:
 
 
 def _restore(main: Path) -> bool:
-    real = _real(main)
+    real = backup_of(main)
     borrowed = main.is_symlink() and main.resolve() == real.resolve()
     if classify(main) is Kind.ORIGINAL and not borrowed:
         return False
@@ -268,16 +272,17 @@ def _machine_path(layout: Layout, path: Path) -> str:
 def _in_flight(layout: Layout, trees: Sequence[Path]) -> bool:
     """Return whether a process is on its way through the chain: a wrapper, or what it became.
 
-    A script's command line is `/bin/sh PATH-AS-CALLED …`; the chain's programs are called by
-    their absolute paths.
+    A script shows as the first argument of its shell, a program as what the process executes.
     """
     bins = {tree / "bin" for tree in trees} | {layout.concourse / "bin"}
-    scripts = {str(folder / name) for folder in bins for name in ("runc", WRAPPER_NAME)}
-    scripts |= {str(layout.nvidia_runtime), str(layout.wrapper)}
-    programs = {layout.nvidia_runtime.name, layout.nvidia_runtime_real.name}
+    chain = {str(folder / name) for folder in bins for name in ("runc", WRAPPER_NAME)}
+    chain |= {str(layout.nvidia_runtime), str(layout.nvidia_runtime_real), str(layout.wrapper)}
+    originals = {str(layout.nvidia_runtime), str(layout.nvidia_runtime_real)}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             argv = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if Path(argv[0]).name in programs or (argv[1:2] and argv[1] in scripts):
+            if argv[1:2] and argv[1] in chain:
+                return True
+            if os.readlink(process / "exe") in originals:
                 return True
     return False

@@ -100,7 +100,7 @@ def _fingerprint(layout: Layout, trees: Sequence[Path], original: Path) -> str:
     lines = []
     for file in files:
         status = os.stat(file)
-        lines.append(f"{file.name} {status.st_ino} {status.st_size} {status.st_mtime_ns}")
+        lines.append(f"{status.st_ino} {status.st_size} {status.st_mtime_ns}")
     return "\n".join(lines) + "\n"
 
 
