@@ -65,12 +65,13 @@ def through_names(layout: Layout) -> None:
 
 def forget(layout: Layout) -> bool:
     """Forget which chain answered, so that the next set-up proves it again."""
+    remove(_scratch(layout))
     return remove(_memory(layout))
 
 
 def _answers_as_runc(layout: Layout, tree: Path) -> None:
     """Call a tree's wrapper under the name runc, which decides what it does."""
-    folder = layout.state / "gpu/selftest"
+    folder = _scratch(layout)
     ensure_dir(folder, 0o700)
     try:
         ensure_symlink(folder / "runc", tree / "bin" / WRAPPER_NAME)
@@ -102,6 +103,10 @@ def _fingerprint(layout: Layout, trees: Sequence[Path], original: Path) -> str:
         status = os.stat(file)
         lines.append(f"{status.st_ino} {status.st_size} {status.st_mtime_ns}")
     return "\n".join(lines) + "\n"
+
+
+def _scratch(layout: Layout) -> Path:
+    return layout.state / "gpu/selftest"
 
 
 def _memory(layout: Layout) -> Path:
