@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 
-import desired
 import ops
+
+import desired
 import tsa
 from actions import gpu_status, verify_gpu
 from desired import InvalidOption, Wish

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ops
+
 import tsa
 from concourse.release import ReleaseWish
 from concourse.worker import worker_name
@@ -112,13 +113,13 @@ def model_proxies() -> dict[str, str]:
     return {name: value for name, value in settings.items() if name.islower() and value}
 
 
-def _release(
-    charm: ops.CharmBase, web: tsa.Web | None, proxies: Mapping[str, str]
-) -> ReleaseWish:
+def _release(charm: ops.CharmBase, web: tsa.Web | None, proxies: Mapping[str, str]) -> ReleaseWish:
     """The web's release where there is one: web and workers must be of one version."""
     config = charm.config
     version = _text(config, "concourse-version", r"\d{1,4}\.\d{1,4}\.\d{1,4}", "a release, X.Y.Z")
-    url = _text(config, "concourse-release-url", r"https?://[^\s\"'\\]{1,500}", "an http(s) address")
+    url = _text(
+        config, "concourse-release-url", r"https?://[^\s\"'\\]{1,500}", "an http(s) address"
+    )
     sha256 = _text(config, "concourse-sha256", r"([0-9A-Fa-f]{64})?", "64 hexadecimal digits")
     return ReleaseWish(
         version=(web.version if web else "") or version,

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import ops
+
 from attempts import Attempt
 from concourse.worker import WorkerState
 from desired import Wish
@@ -90,9 +91,9 @@ def _attempt(attempt: Attempt, before: str = "") -> ops.StatusBase:
 
 def _web(wish: Wish) -> ops.StatusBase | None:
     if not wish.related:
-        return ops.BlockedStatus("No web: juju relate WEB:web-tsa APP:worker-tsa".replace(
-            "APP", wish.app
-        ))
+        return ops.BlockedStatus(
+            "No web: juju relate WEB:web-tsa APP:worker-tsa".replace("APP", wish.app)
+        )
     if wish.web_error:
         return ops.BlockedStatus(f"The related web's data can't be used: {wish.web_error}")
     if wish.web is None:

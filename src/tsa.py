@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 
 import ops
+
 from concourse.keys import is_public_key
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import attempts
-from concourse import keys, release, worker
+from concourse import keys, release, teardown, worker
 from concourse.worker import WorkerWish
 from desired import Wish
+from files import remove
 from gpu import place
 from gpu.manager import GpuManager, GpuState
 from host import Layout, Trouble, wait_until
@@ -42,9 +44,7 @@ class Workload:
         self._progress = progress
         self.gpu = GpuManager(layout, progress)
 
-    def reconcile(
-        self, wish: Wish, publish_key: Callable[[str], None], *, at_once: bool
-    ) -> None:
+    def reconcile(self, wish: Wish, publish_key: Callable[[str], None], *, at_once: bool) -> None:
         """Do what is missing between the machine and the wish.
 
         Args:
@@ -83,10 +83,12 @@ class Workload:
 
     def remove(self) -> None:
         """Take the worker out of service and leave the machine as it was found."""
-        worker.stop(self._layout, retire=True, timeout=RETIRE_LIMIT)
-        self._undo_gpu()
-        worker.remove(self._layout)
-        release.remove_all(self._layout)
+        teardown.stop(self._layout, retire=True, timeout=RETIRE_LIMIT)
+        if not self._undo_gpu():
+            log.error("Concourse stays in %s: the GPU wrapper leads there", self._layout.trees)
+            return
+        teardown.remove(self._layout)
+        self._forget()
 
     def _ensure_release(self, wish: Wish, *, at_once: bool) -> Path | None:
         """Return the tree to run: the wished release, else the one that is there."""
@@ -109,13 +111,22 @@ class Workload:
             return None
         return self.gpu.ensure(wish.gpu, release.trees(self._layout), at_once=at_once)
 
-    def _undo_gpu(self) -> None:
+    def _forget(self) -> None:
+        """Remove the charm's memory, but not what it kept aside of somebody else's."""
+        for path in (*self._layout.state.glob("*"), *self._layout.state.glob(".*.tmp")):
+            if path != self.gpu.kept:
+                remove(path)
+        with suppress(OSError):
+            self._layout.state.rmdir()
+
+    def _undo_gpu(self) -> bool:
         try:
             self.gpu.undo(release.trees(self._layout))
         except (Trouble, OSError) as error:
             self._failed(GPU_UNDO, error)
-            return
+            return False
         attempts.succeeded(self._layout, GPU_UNDO)
+        return True
 
     def _failed(self, step: str, error: Trouble | OSError) -> None:
         """Remember a failure; one of the operating system may end by itself (a full disk)."""
@@ -126,7 +137,7 @@ class Workload:
     def _ensure_worker(self, wish: Wish, gpu: GpuState | None, tree: Path) -> None:
         if wish.web is None:
             if not wish.related:
-                worker.stop(self._layout, retire=False, timeout=0)
+                teardown.land(self._layout)
             return
         in_lxd = place.see(self._layout).kind == "lxd"
         worker_wish = WorkerWish(
@@ -137,9 +148,7 @@ class Workload:
             log_level=wish.log_level,
             dns_proxy=wish.dns_proxy,
             dns_server=wish.dns_server,
-            baggageclaim_driver=worker.baggageclaim_driver(
-                wish.baggageclaim_driver, in_lxd=in_lxd
-            ),
+            baggageclaim_driver=worker.baggageclaim_driver(wish.baggageclaim_driver, in_lxd=in_lxd),
             containerd_config=self._layout.gpu_containerd if self.gpu.begun else None,
             proxies=wish.proxies,
         )

@@ -72,6 +72,26 @@ def stop(layout: Layout, *, retire: bool, timeout: float) -> None:
         service.systemctl(layout, "stop", service.UNIT, timeout=60)
 
 
+def land(layout: Layout) -> bool:
+    """Let the worker finish its builds and stop; it isn't started again with the machine.
+
+    Waits for nothing: systemd does.
+
+    Returns:
+        True if it was running or would have been started.
+
+    Raises:
+        host.CommandError: systemd refused.
+    """
+    state = service.show(layout)
+    if state.enabled:
+        service.systemctl(layout, "disable", service.UNIT)
+    if _is_down(layout):
+        return state.enabled
+    service.queue(layout, "stop")
+    return True
+
+
 def remove(layout: Layout) -> None:
     """Remove everything that this package made, so that the machine is as it was found.
 

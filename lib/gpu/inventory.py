@@ -174,9 +174,7 @@ def _module(layout: Layout) -> str:
 
 def _server_flavour(layout: Layout, module: str) -> bool:
     branch = module.partition(".")[0]
-    return bool(branch) and _has(
-        layout.at("/var/lib/dpkg/info"), f"*nvidia-*{branch}-server*.list"
-    )
+    return bool(branch) and _has(layout.at("/var/lib/dpkg/info"), f"*nvidia-*{branch}-server*.list")
 
 
 def _kernel(layout: Layout) -> str:

@@ -151,7 +151,7 @@ class GpuManager:
             runtime.restore_tree(tree)
         runtime.restore_nvidia(self._layout)
         nvidia_config.undo(self._layout)
-        runtime.drop_backups(self._layout, trees, keep=self._kept)
+        runtime.drop_backups(self._layout, trees, keep=self.kept)
         remove(self._layout.gpu_devices)
         selftest.forget(self._layout)
         toolkit.undo(self._layout)
@@ -174,7 +174,8 @@ class GpuManager:
         return [*named, *runcs, *backed, *wrappers, layout.chain_config, self._marker]
 
     @property
-    def _kept(self) -> Path:
+    def kept(self) -> Path:
+        """Where files that had to make way are kept."""
         return self._layout.state / "kept"
 
     def _ensure_packages(
@@ -214,7 +215,7 @@ class GpuManager:
     def _build_chain(self, inventory: GpuInventory, trees: Sequence[Path]) -> None:
         layout = self._layout
         for tree in trees:
-            runtime.ensure_backup(tree, keep=self._kept)
+            runtime.ensure_backup(tree, keep=self.kept)
         if not toolkit.installed(layout).safe:
             return  # what kept it from being installed is remembered as the packages' trouble
         no_cgroups = inventory.place.kind == "lxd" and inventory.place.unprivileged
@@ -225,10 +226,10 @@ class GpuManager:
         for tree in trees:
             ensure_wrapper(layout, tree)
         selftest.ensure_proved(layout, trees, runtime.nvidia_original(layout))
-        changed = runtime.ensure_link(layout, keep=self._kept)
-        changed |= runtime.ensure_nvidia_swapped(layout, keep=self._kept)
+        changed = runtime.ensure_link(layout, keep=self.kept)
+        changed |= runtime.ensure_nvidia_swapped(layout, keep=self.kept)
         for tree in trees:
-            changed |= runtime.ensure_tree_swapped(tree, keep=self._kept)
+            changed |= runtime.ensure_tree_swapped(tree, keep=self.kept)
         if changed:
             selftest.through_names(layout)
             log.info("GPU wrapper installed successfully")

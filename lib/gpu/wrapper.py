@@ -35,7 +35,7 @@ class WrapperSettings:
         module_version: the loaded module's version, in sysfs.
         proc_version: the same in a sentence, in procfs.
         driver_libraries: folders where libnvidia-ml.so.VERSION may lie.
-        awk: the awk to run; looked up in PATH unless absolute.
+        mawk: the awk to run; if it isn't there, the one in PATH.
     """
 
     runc_real: Path
@@ -46,7 +46,7 @@ class WrapperSettings:
     module_version: Path
     proc_version: Path
     driver_libraries: tuple[Path, ...]
-    awk: str = "awk"
+    mawk: Path
 
     @classmethod
     def of(cls, layout: Layout, tree: Path) -> WrapperSettings:
@@ -60,6 +60,7 @@ class WrapperSettings:
             module_version=layout.at("/sys/module/nvidia/version"),
             proc_version=layout.at("/proc/driver/nvidia/version"),
             driver_libraries=layout.driver_libraries,
+            mawk=layout.at("/usr/bin/mawk"),
         )
 
 

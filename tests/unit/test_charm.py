@@ -8,18 +8,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import charm
 import pytest
+from ops import testing
+
+import charm
 from concourse.worker import WorkerState
 from desired import Wish
 from gpu.manager import GpuState
 from host import Layout
-from ops import testing
 from status import Seen
 
 RUNNING = WorkerState(
     unit="active", up_to_date=True, healthy=True, registered=True, socket_taken=""
 )
+
+SEEN = Seen(version="8.3.0", release=None, service=None, worker=RUNNING, gpu=None)
 
 
 def key() -> str:
@@ -31,7 +34,7 @@ def key() -> str:
 class FakeWorkload:
     """Remembers what it was asked for and shows what a test puts in."""
 
-    seen: Seen = Seen(version="8.3.0", release=None, service=None, worker=RUNNING, gpu=None)
+    seen: Seen = SEEN
     wishes: list[tuple[Wish, bool]] = field(default_factory=list)
     removed: int = 0
     gpu: Any = None

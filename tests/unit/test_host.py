@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from files import (
     ensure_copy,
     ensure_dir,
@@ -18,7 +19,6 @@ from files import (
     write_file,
 )
 from host import CommandError, Layout, Trouble, run, wait_until
-
 from tests.unit.killing import killed_before_change
 
 
@@ -45,9 +45,7 @@ def test_a_command_at_its_limit_is_killed_with_its_children(tmp_path: Path) -> N
         run(["/bin/sh", "-c", script], timeout=0.5)
     assert caught.value.timed_out
     child = Path(f"/proc/{pid_file.read_text().strip()}/stat")
-    assert wait_until(
-        lambda: not child.exists() or child.read_text().split()[2] == "Z", timeout=5
-    )
+    assert wait_until(lambda: not child.exists() or child.read_text().split()[2] == "Z", timeout=5)
 
 
 def test_a_missing_command_is_named() -> None:

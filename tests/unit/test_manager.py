@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import attempts
 import pytest
+
+import attempts
 from files import ensure_symlink, write_file
 from gpu import looks, runtime
 from gpu.manager import CHAIN, PACKAGES, GpuManager, GpuWish
@@ -24,7 +25,6 @@ from gpu.selection import DeviceRequest
 from gpu.toolkit import PACKAGES as TOOLKIT
 from gpu.toolkit import ToolkitWish
 from host import Layout
-
 from tests.unit.gpu_roots import Root, gpu_uuid, row
 from tests.unit.killing import killed_before_change
 
@@ -54,7 +54,7 @@ class Machine:
         write_file(self.layout.nvidia_runtime, NVIDIA % config, mode=0o755)
         write_file(config, '# theirs\n[nvidia-container-runtime]\nruntimes = ["runc"]\n')
         self.layout.at("/var/lib/dpkg").mkdir(parents=True)
-        self.layout.at("/tmp").mkdir()  # noqa: S108
+        self.layout.at("/tmp").mkdir()
         for name in ("dpkg-divert",):
             os.symlink(shutil.which(name) or "", self.layout.at(f"/usr/bin/{name}"))
         self.root.program("jq", "")
@@ -98,7 +98,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    yield Machine(tmp_path)
+    return Machine(tmp_path)
 
 
 def test_a_machine_with_everything_ends_ready(
@@ -181,9 +181,13 @@ def test_what_was_begun_and_killed_can_be_turned_the_other_way(
         machine = Machine(tmp_path / str(number))
         if started == "undone":
             machine.ensure()
-        first, then = (machine.undo, machine.ensure) if started == "undone" else (
-            machine.ensure,
-            machine.undo,
+        first, then = (
+            (machine.undo, machine.ensure)
+            if started == "undone"
+            else (
+                machine.ensure,
+                machine.undo,
+            )
         )
         killed = killed_before_change(number, first)
         then()
@@ -248,7 +252,9 @@ def test_packages_that_fail_are_tried_again_later_and_at_once_on_request(
 ) -> None:
     machine.packages("")
     calls = machine.layout.at("/apt-calls")
-    machine.root.program("apt-get", f'echo "$*" >> {calls}; echo "E: Could not resolve" >&2; exit 100')
+    machine.root.program(
+        "apt-get", f'echo "$*" >> {calls}; echo "E: Could not resolve" >&2; exit 100'
+    )
     machine.root.program("apt-cache", "true")
     wish = replace(WISH, toolkit=ToolkitWish("1.20.0", "https://example.invalid/deb"))
     first = machine.ensure(wish)
@@ -287,9 +293,7 @@ def test_a_chain_that_does_not_answer_leaves_plain_runc_in_place(
     assert said.startswith("GPU self-test failed")
     assert machine.runc_works()
     assert not runtime.tree_is_wrapped(machine.tree)
-    write_file(
-        machine.layout.nvidia_runtime, NVIDIA % machine.layout.nvidia_config, mode=0o755
-    )
+    write_file(machine.layout.nvidia_runtime, NVIDIA % machine.layout.nvidia_config, mode=0o755)
     assert machine.ensure() == "GPU: 1x", "it recovers when the cause ends"
 
 

@@ -8,18 +8,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from files import ensure_symlink, write_file
 from gpu import runtime
 from gpu.errors import GpuError
 from gpu.runtime import Kind, classify
 from gpu.wrapper import WRAPPER_NAME, ensure_wrapper
 from host import Layout
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from tests.unit.killing import killed_before_change
 
-OLD_WRAPPER = "#!/bin/bash\nexport NVIDIA_VISIBLE_DEVICES=all\nexec nvidia-container-runtime.real $@\n"
+OLD_WRAPPER = (
+    "#!/bin/bash\nexport NVIDIA_VISIBLE_DEVICES=all\nexec nvidia-container-runtime.real $@\n"
+)
 
 
 def program(name: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import ops
 import pytest
+
 from attempts import Attempt
 from concourse.release import ReleaseWish
 from concourse.worker import WorkerState
