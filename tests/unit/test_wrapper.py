@@ -1,0 +1,467 @@
+"""What the wrapper does with each container, rule by rule, under every shell and awk here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu.wrapper import DeviceTable, ensure_devices
+from tests.unit.wrapper_rig import (
+    GPU_A,
+    GPU_B,
+    MIG,
+    MODULE,
+    NVIDIA,
+    PAIR_IDS,
+    PAIRS,
+    REFUSED,
+    RUNC,
+    TABLE,
+    TASK,
+    Rig,
+    spec,
+)
+
+BOTH = f"{GPU_A},{GPU_B}"
+DEVICES = "NVIDIA_VISIBLE_DEVICES"
+CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
+
+
+@pytest.fixture(params=PAIRS, ids=PAIR_IDS)
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
+    shell, awk = request.param
+    return Rig(tmp_path, shell, awk)
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_a_task_gets_the_allowed_gpus(rig: Rig) -> None:
+    done = rig.create(spec(["PATH=/bin", "A=1"]))
+
+    assert done.status == NVIDIA
+    assert done.new_env == ["PATH=/bin", "A=1", f"{DEVICES}={BOTH}", f"{CAPABILITIES}=all"]
+    assert done.output == b""
+    assert done.records == ()
+    assert done.argv[0] == str(rig.layout.nvidia_runtime_real)
+    assert done.argv[1:] == (
+        *("--root", "/r", "--log", str(rig.log), "--log-format", "json"),
+        *("create", "--bundle", str(rig.bundle), "--pid-file", "p", "an-id"),
+    )
+    assert done.env["NVIDIA_CTK_CONFIG_FILE_PATH"] == str(rig.layout.chain_config)
+
+
+@pytest.mark.parametrize(
+    "mounts",
+    [
+        pytest.param(("/proc", "/etc/hosts"), id="check"),
+        pytest.param(("/proc", "/tmp/build/get"), id="get"),
+        pytest.param(("/proc", "/tmp/build/put", "/tmp/build/put/input"), id="put"),
+        pytest.param(("/tmp/build/put", TASK), id="put with an input that looks like a task"),
+        pytest.param((TASK, "/tmp/build/put/x"), id="below put"),
+        pytest.param(("/tmp/build/0123abcde",), id="nine digits"),
+        pytest.param(("/tmp/build/0123abc",), id="seven digits"),
+        pytest.param(("/tmp/build/0123ABCD",), id="capital letters"),
+        pytest.param(("/x/tmp/build/0123abcd",), id="deeper"),
+        pytest.param((), id="no mounts"),
+    ],
+)
+def test_what_is_no_task_goes_to_runc_untouched(rig: Rig, mounts: Sequence[str]) -> None:
+    text = json.dumps(spec([f"{DEVICES}=all"], mounts))
+    done = rig.create(text)
+
+    assert done.status == RUNC
+    assert done.config.decode() == text
+    assert "NVIDIA_CTK_CONFIG_FILE_PATH" not in done.env
+    assert done.output == b""
+
+
+@pytest.mark.parametrize("mount", [TASK, f"{TASK}/", f"{TASK}/src", "/tmp/build/getaway"])
+def test_a_task_is_known_by_its_mount(one: Rig, mount: str) -> None:
+    expected = NVIDIA if "getaway" not in mount else RUNC
+    assert one.create(spec([], ["/proc", mount])).status == expected
+
+
+@pytest.mark.parametrize(
+    ("env", "devices"),
+    [
+        pytest.param([], BOTH, id="absent"),
+        pytest.param([f"{DEVICES}=all"], BOTH, id="all"),
+        pytest.param([f"{DEVICES}=1"], GPU_B, id="index"),
+        pytest.param([f"{DEVICES}={GPU_B}"], GPU_B, id="uuid"),
+        pytest.param([f"{DEVICES}=2:1"], MIG, id="MIG id"),
+        pytest.param([f"{DEVICES}=1,0"], f"{GPU_B},{GPU_A}", id="list"),
+        pytest.param([f"{DEVICES}=0,0,{GPU_A}"], GPU_A, id="one device, three times"),
+        pytest.param([f"{DEVICES}=0", f"{DEVICES}=1"], GPU_B, id="the last one wins"),
+        pytest.param([f"{DEVICES}=7", "A=1", f"{DEVICES}=0"], GPU_A, id="the first is no matter"),
+        pytest.param([f"{DEVICES}=none", f"{DEVICES}=all"], BOTH, id="none, then all"),
+        pytest.param(["nvidia_visible_devices=7"], BOTH, id="another variable"),
+        pytest.param([f"X{DEVICES}=7", f"{DEVICES}X=7"], BOTH, id="longer names"),
+        pytest.param([f"A={DEVICES}=7"], BOTH, id="in a value"),
+        pytest.param([f'A="\n{DEVICES}=7'], BOTH, id="behind a quote in a value"),
+    ],
+)
+def test_a_request_becomes_full_uuids(rig: Rig, env: list[str], devices: str) -> None:
+    done = rig.create(spec([*env, "Z=1"]))
+
+    assert done.status == NVIDIA
+    kept = [each for each in env if not each.startswith(f"{DEVICES}=")]
+    assert done.new_env == [*kept, "Z=1", f"{DEVICES}={devices}", f"{CAPABILITIES}=all"]
+
+
+@pytest.mark.parametrize("request_", ["", "none", "void"])
+def test_a_task_that_wants_none_gets_none(rig: Rig, request_: str) -> None:
+    text = json.dumps(spec([f"{DEVICES}=all", f"{DEVICES}={request_}"]))
+    done = rig.create(text)
+
+    assert done.status == RUNC
+    assert done.config.decode() == text
+
+
+@pytest.mark.parametrize(
+    ("request_", "shown"),
+    [
+        ("7", "7"),
+        ("00", "00"),
+        (" 1 ", " 1 "),
+        ("0,7", "7"),
+        ("0,", ""),
+        (",", ""),
+        ("0,none", "none"),
+        ("0,all", "all"),
+        ("ALL", "ALL"),
+        (GPU_A.lower(), GPU_A.lower()),
+        (GPU_A[:12], GPU_A[:12]),
+        ("nvidia.com/gpu=1", "nvidia.com/gpu=1"),
+        ("2:*", "2:?"),
+        ('7"}\n{"level":"info', "7???"),
+        ("$(reboot)`id`\\u0000", "??reboot??id???u0000"),
+        ("é", "?"),
+        ("x" * 500, "x" * 64 + "..."),
+        ("x" * 5000, None),
+        (",".join(["0"] * 3000), None),
+    ],
+)
+def test_what_is_not_in_the_table_is_refused_with_a_sentence(
+    rig: Rig, request_: str, shown: str | None
+) -> None:
+    text = json.dumps(spec([f"{DEVICES}={request_}"]), ensure_ascii=False)
+    done = rig.create(text)
+
+    assert done.status == REFUSED
+    assert done.config.decode() == text
+    assert done.argv == ()
+    assert done.output == b""
+    (record,) = done.records
+    assert record["level"] == "error"
+    age = datetime.now(timezone.utc) - datetime.strptime(
+        record["time"], "%Y-%m-%dT%H:%M:%SZ"
+    ).replace(tzinfo=timezone.utc)
+    assert abs(age.total_seconds()) < 60
+    if shown is None:
+        assert record["msg"] == "the list in NVIDIA_VISIBLE_DEVICES is too long"
+        return
+    assert record["msg"].startswith(f'GPU "{shown[:12]}')
+    assert record["msg"].endswith(
+        f" is not available on this worker (available: 0, 1, 2:1, {GPU_A}, {GPU_B}, {MIG})"
+    )
+
+
+def test_an_empty_allowed_set_gives_no_gpu(rig: Rig) -> None:
+    ensure_devices(rig.layout, DeviceTable((), (), "all"))
+
+    assert rig.create(spec([])).status == RUNC
+    assert rig.create(spec([f"{DEVICES}=all"])).status == RUNC
+    refused = rig.create(spec([f"{DEVICES}=0"]))
+    assert refused.message == 'GPU "0" is not available on this worker (it has none to give)'
+
+
+def test_a_long_table_is_shown_in_part(one: Rig) -> None:
+    many = tuple((str(each), f"GPU-{each:036d}") for each in range(64))
+    ensure_devices(one.layout, DeviceTable((), many + tuple((b, b) for _, b in many), "all"))
+
+    message = one.create(spec([f"{DEVICES}=x"])).message
+    assert len(message) < 1000
+    assert message.endswith("...)")
+    assert one.create(spec([f"{DEVICES}={many[63][1]},63"])).new_env[-2] == (
+        f"{DEVICES}={many[63][1]}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "asked", "given"),
+    [
+        ("all", None, "all"),
+        ("all", "all", "all"),
+        ("all", "utility,all", "all"),
+        ("all", "utility", "utility"),
+        ("all", "video,compute,compute", "compute,video"),
+        ("all", "nonsense", "all"),
+        ("all", "", "all"),
+        ("compute,utility", None, "compute,utility"),
+        ("compute,utility", "all", "compute,utility"),
+        ("compute,utility", "utility,display", "utility"),
+        ("compute,utility", "display", "compute,utility"),
+        ("compute,utility", "compute,nonsense", "compute"),
+        ("compute,utility", '"\n', "compute,utility"),
+    ],
+)
+def test_capabilities_are_narrowed_and_never_refused(
+    rig: Rig, option: str, asked: str | None, given: str
+) -> None:
+    ensure_devices(rig.layout, DeviceTable(TABLE.allowed, TABLE.spellings, option))
+    env = [] if asked is None else [f"{CAPABILITIES}=video", "A=1", f"{CAPABILITIES}={asked}"]
+    done = rig.create(spec(env))
+
+    assert done.status == NVIDIA
+    assert done.new_env == [*env[1:2], f"{DEVICES}={BOTH}", f"{CAPABILITIES}={given}"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["IMEX_CHANNELS", "MOFED", "GDS", "GDRCOPY", "NVSWITCH"]
+    + ["MIG_CONFIG_DEVICES", "MIG_MONITOR_DEVICES"],
+)
+def test_side_doors_are_taken_out(rig: Rig, name: str) -> None:
+    done = rig.create(spec([f"NVIDIA_{name}=all", "A=1", f"NVIDIA_{name}=enabled"]))
+    assert done.new_env == ["A=1", f"{DEVICES}={BOTH}", f"{CAPABILITIES}=all"]
+
+
+def test_only_env_changes_and_the_file_stays_the_same_file(rig: Rig) -> None:
+    text = '{ "a":1e400 ,"process":{"env":[ "A=\\u003c" , "%s=0","B=\\""\n]\t,"x":[{}]} ,%s}\n' % (
+        DEVICES,
+        f'"mounts":[{{"source":"\u00e9\ud7ff","destination":"{TASK}"}}],"linux":null',
+    )
+    rig.spec.write_text(text)
+    rig.spec.chmod(0o640)
+    os.chown(rig.spec, 1234, 4321)
+    before = os.stat(rig.spec)
+    done = rig.create(text)
+
+    after = os.stat(rig.spec)
+    assert (after.st_ino, after.st_mode, after.st_uid, after.st_gid) == (
+        *(before.st_ino, before.st_mode),
+        *(1234, 4321),
+    )
+    assert sorted(os.listdir(rig.bundle)) == ["config.json"]
+    new = f'"{DEVICES}={GPU_A}","{CAPABILITIES}=all"'
+    assert done.config.decode() == text.replace(f'"{DEVICES}=0",', "").replace(
+        '"B=\\""', f'"B=\\"",{new}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "becomes"),
+    [
+        ('"env":[]', '"env":[NEW]'),
+        ('"env":[ ]', '"env":[NEW ]'),
+        ('"env": null ,"z":1', '"env": [NEW] ,"z":1'),
+        ('"z":1,"env":null', '"z":1,"env":[NEW]'),
+        ('"z":1', '"env":[NEW],"z":1'),
+        ("", '"env":[NEW]'),
+        ('"env":["A=1","NVIDIA_GDS=1"]', '"env":["A=1",NEW]'),
+        ('"env":["NVIDIA_GDS=1" , "A=1"]', '"env":["A=1",NEW]'),
+        ('"env":[ "NVIDIA_GDS=1","NVIDIA_GDS=2" ]', '"env":[ NEW ]'),
+        ('"env":["NVIDIA_GDS=1","A","NVIDIA_GDS=2"]', '"env":["A",NEW]'),
+    ],
+)
+def test_env_of_every_shape(rig: Rig, env: str, becomes: str) -> None:
+    frame = '{"process":{%s},"mounts":[{"destination":"' + TASK + '"}]}'
+    done = rig.create(frame % env)
+
+    assert done.status == NVIDIA
+    new = f'"{DEVICES}={BOTH}","{CAPABILITIES}=all"'
+    assert done.config.decode() == frame % becomes.replace("NEW", new)
+
+
+def _without_driver(rig: Rig, what: str) -> None:
+    library = rig.layout.at(f"/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.{MODULE}")
+    if what == "control":
+        rig.layout.at("/dev/nvidiactl").unlink()
+    elif what == "module":
+        rig.layout.at("/sys/module/nvidia/version").unlink()
+    elif what == "library":
+        library.rename(library.with_name("libnvidia-ml.so.570.1"))
+    elif what == "runtime":
+        rig.layout.nvidia_runtime_real.unlink()
+    else:
+        rig.layout.gpu_devices.unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("control", "/dev/nvidiactl is missing"),
+        ("module", "no NVIDIA kernel module is loaded"),
+        ("library", f"the kernel module is {MODULE}, but libnvidia-ml.so.{MODULE} is missing"),
+        ("runtime", "nvidia-container-runtime is not installed"),
+        ("table", "the table of its GPUs is missing"),
+    ],
+)
+def test_with_no_usable_driver_only_who_asked_is_told(rig: Rig, what: str, reason: str) -> None:
+    _without_driver(rig, what)
+
+    for request_ in ("all", "0", "7"):
+        done = rig.create(spec([f"{DEVICES}={request_}"]))
+        assert done.status == REFUSED
+        assert done.message == f"this worker has no usable GPU: {reason}"
+    for env in ([], [f"{DEVICES}=none"], [f"{DEVICES}="]):
+        done = rig.create(spec(env))
+        assert (done.status, done.new_env) == (RUNC, env)
+    assert rig.create(spec([f"{DEVICES}=all"], ["/tmp/build/get"])).status == RUNC
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {MODULE}  Tue Sep 23 09:55:41 UTC 2025",
+        f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {MODULE}  Release Build  *",
+    ],
+)
+def test_the_module_is_found_in_proc_too(rig: Rig, line: str) -> None:
+    rig.layout.at("/sys/module/nvidia/version").unlink()
+    rig.put("/proc/driver/nvidia/version", f"{line}\nGCC version:  gcc version 12.2.0\n")
+
+    assert rig.create(spec([])).status == NVIDIA
+
+
+def test_a_version_that_is_none_is_no_driver(rig: Rig) -> None:
+    rig.put("/sys/module/nvidia/version", "../../../../etc\n")
+    assert "no NVIDIA kernel module" in rig.create(spec([f"{DEVICES}=0"])).message
+
+
+@pytest.mark.parametrize("table", ["", "allowed\tGPU-a\n", "capabilities\tall\n", "\0\0\n\t\t\n"])
+def test_half_a_table_gives_nothing(rig: Rig, table: str) -> None:
+    rig.layout.gpu_devices.write_text(table)
+    assert rig.create(spec([f"{DEVICES}=0"])).status == REFUSED
+
+
+TASK_FRAME = '{"process":{"env":[%s]},"mounts":[{"destination":"' + TASK + '"}]%s}'
+DOUBTFUL = {
+    "two processes": TASK_FRAME % ("", ',"process":{"env":["A=1"]}'),
+    "another case": TASK_FRAME % ("", ',"Process":{"env":["A=1"]}'),
+    "the long s": TASK_FRAME % ("", ',"proce\u017f\u017f":{"env":["A=1"]}'),
+    "an escaped key": TASK_FRAME % ("", ',"\\u0070rocess":{"env":["A=1"]}'),
+    "two lists of mounts": TASK_FRAME % ("", ',"mounts":[{"destination":"/proc"}]'),
+    "a second env": TASK_FRAME.replace('"env"', '"ENV":["A=1"],"env"') % ("", ""),
+    "a second destination": TASK_FRAME.replace('"}]', '","Destination":"/tmp/build/get"}]')
+    % ("", ""),
+    "an escaped get": TASK_FRAME.replace('"}]', '"},{"destination":"\\/tmp/build/get"}]')
+    % ("", ""),
+    "an escaped put": TASK_FRAME.replace('"}]', '"},{"destination":"/tmp/build/p\\u0075t"}]')
+    % ("", ""),
+    "an escaped variable": TASK_FRAME % ('"NVIDIA\\u005fVISIBLE_DEVICES=all"', ""),
+    "an escaped =": TASK_FRAME % ('"NVIDIA_GDS\\u003denabled"', ""),
+    "a number in env": TASK_FRAME % ('1,"A=1"', ""),
+    "null in env": TASK_FRAME % ('"A=1",null', ""),
+    "a list in env": TASK_FRAME % ('["NVIDIA_GDS=1"]', ""),
+    "env is a string": TASK_FRAME.replace("[%s]", '"%s"') % ("A=1", ""),
+    "env is an object": TASK_FRAME.replace("[%s]", "{%s}") % ('"A":"1"', ""),
+    "no process": '{"mounts":[{"destination":"' + TASK + '"}]}',
+    "process is null": '{"process":null,"mounts":[{"destination":"' + TASK + '"}]}',
+    "mounts in mounts": TASK_FRAME.replace('"}]', '"},"x"]') % ("", ""),
+    "two texts": TASK_FRAME % ("", "") * 2,
+    "text behind it": TASK_FRAME % ("", "") + ' "',
+    "a quote behind it": TASK_FRAME % ("", "") + '"',
+    "a comma behind it": TASK_FRAME % ("", "") + ",",
+    "cut short": (TASK_FRAME % ("", ""))[:-1],
+    "cut in a string": TASK_FRAME % ("", ',"x":"y'),
+    "a bracket too many": TASK_FRAME % ("", "}"),
+    "brackets of two kinds": TASK_FRAME % ("", ',"x":[}'),
+    "a byte order mark": "\ufeff" + TASK_FRAME % ("", ""),
+    "two entries without a comma": TASK_FRAME % ('"A=1" "B=1"', ""),
+    "a comma too many": TASK_FRAME % ('"A=1",', ""),
+    "a control character": TASK_FRAME % ("", ',"x":"\x01"'),
+    "a list around it": "[" + TASK_FRAME % ("", "") + "]",
+}
+
+
+@pytest.mark.parametrize("text", DOUBTFUL.values(), ids=DOUBTFUL.keys())
+def test_a_task_in_doubt_is_refused_and_left_alone(rig: Rig, text: str) -> None:
+    done = rig.create(text)
+
+    assert done.config.decode() == text
+    if text.startswith("["):
+        assert done.status == RUNC
+        return
+    assert done.status == REFUSED
+    assert done.message == "config.json of this task cannot be read without doubt"
+    plain = rig.create(text.replace(TASK, "/srv"))
+    assert (plain.status, plain.config.decode()) == (RUNC, text.replace(TASK, "/srv"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", '"', '""', "\\", "\x00", "not json"])
+def test_what_is_no_spec_is_left_to_runc(rig: Rig, text: str) -> None:
+    done = rig.create(text)
+    assert (done.status, done.config.decode()) == (RUNC, text)
+
+
+def test_no_config_at_all_is_left_to_runc(rig: Rig) -> None:
+    assert rig.call("create", "--bundle", str(rig.bundle), "id").status == RUNC
+    assert rig.call("create", "--bundle", "/nowhere", "id").status == RUNC
+
+
+def test_a_linked_config_is_not_written_through(rig: Rig) -> None:
+    target = rig.root / "target.json"
+    target.write_text(json.dumps(spec([])))
+    before = target.read_text()
+    rig.spec.symlink_to(target)
+
+    done = rig.call("create", "--bundle", str(rig.bundle), "id")
+    assert done.message == "config.json of this task is a symbolic link"
+    assert target.read_text() == before
+
+
+def test_a_config_that_cannot_be_written_is_refused(rig: Rig) -> None:
+    """The file is bigger than what may be written: it is truncated, so the create has to fail."""
+    big = spec([f"A={'x' * 200000}"])
+    script = rig.root / "limited"
+    script.write_text(f'#!/bin/sh\nulimit -f 64\nexec {" ".join(rig.shell)} {rig.runc} "$@"\n')
+    rig.spec.write_text(json.dumps(big))
+    done = rig.execute(script, "--log", str(rig.log), "create", "-b", str(rig.bundle), "id")
+
+    assert done.status == REFUSED
+    assert done.argv == ()
+    assert done.message == "config.json of this container could not be judged or written"
+
+
+def test_without_any_awk_containers_go_on_without_gpu(one: Rig) -> None:
+    (one.root / "awk/awk").unlink()
+    for name in ("sh", "env"):
+        (one.root / "awk" / name).symlink_to(f"/usr/bin/{name}")
+    one.spec.write_text(json.dumps(spec([])))
+    alone = {"PATH": f"{one.root}/awk"}
+    done = one.call("create", "--bundle", str(one.bundle), "id", env=alone)
+
+    assert done.status == RUNC
+    assert done.output == b""
+    assert done.config.decode() == json.dumps(spec([]))
+
+
+def _record(log: Path) -> list[Any]:
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_a_record_goes_behind_those_that_are_there(one: Rig) -> None:
+    one.spec.write_text(json.dumps(spec([f"{DEVICES}=7"])))
+    log = one.root / "other log"
+    log.write_text('{"level":"warning","msg":"x","time":"2026-01-01T00:00:00Z"}\n')
+    argv = ("--log", "/nowhere/x", f"--log={log}", "create", "-b", str(one.bundle), "id")
+    assert one.call(*argv, log=False).status == REFUSED
+
+    assert [each["level"] for each in _record(log)] == ["warning", "error"]
+
+
+@pytest.mark.parametrize("log", [[], ["--log", ""], ["--log", "/nowhere/at/all"]])
+def test_without_a_log_a_refusal_is_silent(rig: Rig, log: list[str]) -> None:
+    rig.spec.write_text(json.dumps(spec([f"{DEVICES}=7"])))
+    done = rig.call(*log, "create", "-b", str(rig.bundle), "id", log=False)
+    assert (done.status, done.output) == (REFUSED, b"")
