@@ -46,7 +46,7 @@ def worker():
     if os.environ.get("CONCOURSE_CONTAINERD_CONFIG"):
         subprocess.Popen(
             [
-                "containerd",
+                *("setpriv", "--pdeathsig", "KILL", "containerd"),
                 "--address=/run/containerd/containerd.sock",
                 f"--root={os.environ['CONCOURSE_WORK_DIR']}/containerd",
                 f"--config={os.environ['CONCOURSE_CONTAINERD_CONFIG']}",
@@ -70,7 +70,6 @@ def worker():
         time.sleep(0.05)
     gateway.close()
     log("beacon-runner.exiting")
-    subprocess.run(["pkill", "-KILL", "-x", "containerd"])
 
 
 if sys.argv[1:] == ["--version"]:

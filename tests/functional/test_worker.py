@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import sys
 import textwrap
 import time
@@ -63,7 +63,12 @@ def journal(machine: Machine) -> str:
 
 
 def shell(machine: Machine, script: str, *, check: bool = True) -> str:
-    return machine.run(["sh", "-ec", script], timeout=60, check=check).stdout.strip()
+    return machine.run(
+        ["sh", "-ec", script],
+        timeout=60,
+        env={"PATH": f"{os.environ['PATH']}:/opt/concourse/bin"},
+        check=check,
+    ).stdout.strip()
 
 
 READY = {
@@ -81,14 +86,12 @@ def machine() -> Iterator[Machine]:
     binds = (REPOSITORY, Path(sys.prefix), Path(sys.base_prefix))
     with Machine.boot(MachineOptions(binds=binds)) as booted:
         tree = "/opt/concourse-releases/8.3.0/bin"
-        shell(
-            booted, f"mkdir -p {tree} /etc/concourse/keys; systemctl stop containerd docker || true"
-        )
+        shell(booted, f"mkdir -p {tree}")
         source = Path(__file__).with_name("concourse_standin.py").read_text()
         booted.run(["tee", f"{tree}/concourse"], stdin=source, timeout=10)
         shell(
             booted,
-            f"chmod 755 {tree}/concourse; ln -s $(command -v runc) {tree}/runc\n"
+            f"chmod 755 {tree}/concourse; cp /run/outside/runtime/* {tree}/\n"
             "ln -s concourse-releases/8.3.0 /opt/concourse\n"
             "systemd-run -q --unit=gateway python3 -c 'import socket,time\n"
             's=socket.create_server(("127.0.0.1",2222)); k=[]\n'
@@ -178,7 +181,8 @@ def test_worker_that_keeps_failing_is_failed_until_it_is_not(fresh: Machine) -> 
 def test_landing_is_left_out_when_the_machine_goes_down(fresh: Machine) -> None:
     shell(
         fresh,
-        "touch /run/build; mkdir -p /run/fake; printf '#!/bin/sh\\necho stopping\\n' > /run/fake/systemctl\n"
+        "touch /run/build; mkdir -p /run/fake\n"
+        "printf '#!/bin/sh\\necho stopping\\n' > /run/fake/systemctl\n"
         "chmod +x /run/fake/systemctl; mkdir -p /run/systemd/system/concourse-worker.service.d\n"
         "printf '[Service]\\nEnvironment=PATH=/run/fake:/usr/bin:/bin\\n' "
         "> /run/systemd/system/concourse-worker.service.d/fake.conf; systemctl daemon-reload",
@@ -194,19 +198,59 @@ def test_landing_is_left_out_when_the_machine_goes_down(fresh: Machine) -> None:
         )
 
 
+def test_retiring_worker_leaves_and_stays_away(fresh: Machine) -> None:
+    shell(fresh, "touch /run/build")
+    inside(fresh, "answer = worker.stop(layout, retire=True, timeout=20)")
+    assert shell(fresh, "ls /run/retired /run/landed /run/terminated 2>/dev/null || :") == (
+        "/run/retired"
+    )
+    assert seen(fresh)["unit"] == "inactive"
+    assert shell(fresh, "systemctl is-enabled concourse-worker || :") == "disabled"
+
+
+def test_retiring_in_the_middle_of_a_restart_ends_it(fresh: Machine) -> None:
+    shell(fresh, "touch /run/build; systemctl restart --no-block concourse-worker")
+    until(fresh, lambda state: state["unit"] == "deactivating")
+    inside(fresh, "answer = worker.stop(layout, retire=True, timeout=20)")
+    time.sleep(1)
+    assert shell(fresh, "ls /run/retired") == "/run/retired"
+    assert seen(fresh)["unit"] == "inactive"
+
+
+def test_another_containerd_on_the_socket_is_named(fresh: Machine) -> None:
+    shell(
+        fresh,
+        "systemctl stop concourse-worker; mkdir -p /run/containerd\n"
+        "systemd-run -q --unit=k3s /opt/concourse/bin/containerd "
+        "--address /run/containerd/containerd.sock --root /run/k3s-root",
+    )
+    try:
+        await_containerd(fresh)
+        assert seen(fresh)["socket_taken"] == "k3s"
+    finally:
+        shell(fresh, "systemctl stop k3s")
+    assert seen(fresh)["socket_taken"] == ""
+
+
 def test_containerd_takes_the_gpu_configuration(fresh: Machine) -> None:
     shell(fresh, "mkdir -p /opt/containerd/bin; ln -sf /bin/false /opt/containerd/bin/runc")
     inside(fresh, "answer = apply(GPU)")
     until(fresh, lambda state: state == READY)
-    containerd = "containerd --config /etc/concourse/gpu/containerd.toml config dump"
+    containerd = (
+        "/opt/concourse/bin/containerd --config /etc/concourse/gpu/containerd.toml config dump"
+    )
     assert '"/opt/concourse"' in shell(fresh, f"{containerd} | grep -A1 internal.v1.opt")
-    shell(fresh, "timeout 30 sh -c 'until ctr version; do sleep 0.3; done' >/dev/null 2>&1")
+    await_containerd(fresh)
     assert "cri" not in shell(fresh, "ctr plugins ls | grep ' ok' | grep -w cri || :")
     start_container(fresh)
-    shims = "pgrep -f 'containerd-shim.*-namespace concourse'"
-    path = shell(fresh, f"tr '\\0' '\\n' < /proc/$({shims})/environ | grep ^PATH=")
+    environ = "/proc/$(pgrep -x containerd-shim)/environ"  # a name's first 15 characters
+    path = shell(fresh, f"tr '\\0' '\\n' < {environ} | grep ^PATH=")
     assert path.startswith("PATH=/opt/concourse/bin:")  # before /opt/containerd's broken runc
     assert shell(fresh, "ctr -n concourse task ls -q") == "one"
+
+
+def await_containerd(machine: Machine) -> None:
+    shell(machine, "timeout 30 sh -c 'until ctr version; do sleep 0.3; done' >/dev/null 2>&1")
 
 
 def start_container(machine: Machine) -> None:
@@ -224,23 +268,24 @@ def start_container(machine: Machine) -> None:
 def test_container_outlives_a_restart_and_is_gone_after_removal(fresh: Machine) -> None:
     inside(fresh, "answer = apply(GPU)")
     until(fresh, lambda state: state == READY)
-    shell(fresh, "timeout 30 sh -c 'until ctr version; do sleep 0.3; done' >/dev/null 2>&1")
+    await_containerd(fresh)
     if not shell(fresh, "ctr -n concourse task ls -q"):
         start_container(fresh)
-    sleeper = shell(fresh, "pgrep -x sleep -f '^/sleep 1000'")
+    sleeper = shell(fresh, "pgrep -f '^/sleep 1000'")
     shell(fresh, "systemctl restart concourse-worker")
     until(fresh, lambda state: state == READY)
-    assert shell(fresh, "pgrep -x sleep -f '^/sleep 1000'") == sleeper
+    assert shell(fresh, "pgrep -f '^/sleep 1000'") == sleeper
     shell(
         fresh,
-        "mkdir -p /srv/precious /var/lib/concourse/worker/volumes/a/b; echo x > /srv/precious/file\n"
+        "mkdir -p /srv/precious /var/lib/concourse/worker/volumes/a/b\n"
+        "echo x > /srv/precious/file\n"
         "mount --bind /srv/precious /var/lib/concourse/worker/volumes/a/b\n"
         "mount -t tmpfs none /var/lib/concourse/worker/volumes/a/b",
     )
     started = time.monotonic()
     inside(fresh, "worker.remove(layout); answer = 0")
     assert time.monotonic() - started < 40
-    assert shell(fresh, "pgrep -f '^/sleep 1000|containerd-shim' || :") == ""
+    assert shell(fresh, "pgrep -f '^/sleep 1000' || pgrep -x containerd-shim || :") == ""
     assert shell(fresh, "grep -c concourse /proc/self/mountinfo || :") == "0"
     assert shell(fresh, "cat /srv/precious/file") == "x"
     left = "ls -d /opt/concourse* /etc/concourse /var/lib/concourse /run/containerd/runc/concourse"
