@@ -43,8 +43,8 @@ class MachineOptions:
 
     Attributes:
         hostname: the machine's name.
-        binds: folders of this machine that it sees read-only at their own paths, for
-            what may lie on another file system than "/".
+        binds: folders that it is to see read-only at their own paths, even if they lie on
+            another file system than "/".
     """
 
     hostname: str = "gpu-worker-0"
@@ -95,7 +95,7 @@ class Machine:
         request = {
             "place": str(place),
             "hostname": options.hostname,
-            "binds": [str(path.resolve()) for path in options.binds],
+            "binds": [str(path.resolve()) for path in options.binds if not _is_copied(path)],
         }
         keeper = subprocess.Popen(
             [sys.executable, str(_KEEPER), json.dumps(request)],
@@ -159,7 +159,6 @@ class Machine:
         check: bool = True,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
-        on_line: Callable[[str], None] | None = None,
     ) -> Completed:
         """Run a command inside to its end, or kill it and its children at its limit.
 
@@ -203,11 +202,13 @@ class Machine:
         """Run a few lines of sh inside; return what they printed."""
         return self.run(["sh", "-eu", "-c", script], timeout=timeout, check=check).stdout
 
-    def python(self, script: str, *, timeout: float, path: Sequence[Path] = ()) -> Completed:
+    def python(
+        self, script: str, *, timeout: float, path: Sequence[Path] = (), check: bool = True
+    ) -> Completed:
         """Run Python source inside with the Python that runs this, and `path` to import from."""
         env = {"PYTHONPATH": os.pathsep.join(str(folder) for folder in path)}
         env["PYTHONDONTWRITEBYTECODE"] = "1"
-        return self.run([sys.executable, "-"], timeout=timeout, env=env, stdin=script)
+        return self.run([sys.executable, "-"], timeout=timeout, env=env, stdin=script, check=check)
 
     def write(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """Write a file inside, with the folders above it."""
@@ -232,6 +233,15 @@ class Machine:
     def listen(self, port: int) -> socket.socket:
         """Return a socket, served from here, on a port of the machine's loopback."""
         return namespaces.listen(self.leader, port)
+
+
+def _is_copied(path: Path) -> bool:
+    """Return whether the copy has a path anyway: it lies on the same file system as "/"."""
+    hidden = ("/tmp", "/run", "/dev")  # the machine has its own
+    resolved = path.resolve()
+    if any(resolved.is_relative_to(folder) for folder in hidden):
+        return False
+    return os.stat(resolved).st_dev == os.stat("/").st_dev
 
 
 def _wait_for_boot(keeper: subprocess.Popen[str], report: Callable[[str], None]) -> int:
