@@ -110,7 +110,7 @@ def install(
     argv += ["--no-install-recommends", "--no-remove"]
     argv += ["--allow-downgrades"] if downgrade else []
     fetch = [*argv, "--download-only", *specs]
-    what = f"installing {' '.join(specs)}"
+    what = f"installing {specs[0].replace('=', ' ')}"
     wait_for_locks(layout)
     try:
         _apt(fetch, DOWNLOAD_LIMIT, proxies, what)
@@ -148,7 +148,7 @@ def _apt(
         return run(argv, timeout=limit, env=env, check=check)
     except CommandError as error:
         log.debug("%s: %s", what, _masked(error.output))
-        raise _explain(error, what) from error
+        raise explain(error, what) from error
 
 
 # Text of apt -> (what it means, what the operator can do, whether a retry alone can help).
@@ -202,7 +202,8 @@ _MEANINGS = (
 )
 
 
-def _explain(error: CommandError, what: str) -> GpuError:
+def explain(error: CommandError, what: str) -> GpuError:
+    """Say in one sentence why a command of apt failed and what the operator can do."""
     if error.timed_out:
         return GpuError(f"{what} {error.what.partition(' ')[2]}", retry=True)
     kind = _StaleListsError if _STALE.search(error.output) else GpuError

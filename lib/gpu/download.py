@@ -6,6 +6,7 @@ import http.client
 import time
 import urllib.request
 from collections.abc import Mapping
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from gpu.errors import GpuError
@@ -36,10 +37,18 @@ def fetch(url: str, proxies: Mapping[str, str]) -> bytes:
                     raise GpuError(f"{url} is larger than any key", retry=True)
                 if time.monotonic() > deadline:
                     raise GpuError(f"{url} did not arrive within {_LIMIT:g} s", retry=True)
+    except HTTPError as error:
+        raise _unreachable(url, error) from None
+    except URLError as error:
+        raise _unreachable(url, error.reason) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        remedy = "check the network and the model's proxies, or set nvidia-repository-key"
-        raise GpuError(f"{url} can't be had ({error})", retry=True, remedy=remedy) from None
+        raise _unreachable(url, error) from None
     return data
+
+
+def _unreachable(url: str, why: object) -> GpuError:
+    remedy = "check the network and the model's proxies, or set nvidia-repository-key"
+    return GpuError(f"{url} can't be had ({why})", retry=True, remedy=remedy)
 
 
 def _chosen(url: str, proxies: Mapping[str, str]) -> dict[str, str]:

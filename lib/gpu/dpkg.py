@@ -93,13 +93,13 @@ def ensure_mended(layout: Layout) -> bool:
     return True
 
 
-def wait_for_locks(layout: Layout) -> None:
+def wait_for_locks(layout: Layout, *, limit: float = LOCK_LIMIT) -> None:
     """Wait until nobody else uses apt or dpkg; at boot the machine's own timers do.
 
     Raises:
-        GpuError: somebody still does after a minute.
+        GpuError: somebody still does after `limit` seconds.
     """
-    if wait_until(lambda: _holder(layout) is None, timeout=LOCK_LIMIT, interval=1):
+    if wait_until(lambda: _holder(layout) is None, timeout=limit, interval=1):
         return
     pid = _holder(layout) or 0
     name = (read_text(Path(f"/proc/{pid}/comm")) or "").strip() or "another process"

@@ -49,7 +49,7 @@ def ensure_driver_tools(
         # The module is the host's: an unattended upgrade in here must not run ahead of it.
         repository.ensure_pin(layout, repository.DRIVER_PINS, sorted(chosen), f"{module}-*")
     owned.remember(layout, chosen)
-    specs = [f"{name}={version}" for name, version in sorted(chosen.items())]
+    specs = [f"{name}={version}" for name, version in sorted(chosen.items(), reverse=True)]
     apt.install(layout, specs, proxies, downgrade=contained)
     log.info("nvidia-utils installed")
     return True
@@ -132,11 +132,12 @@ def _planned(layout: Layout, chosen: Mapping[str, str], module: str) -> dict[str
 
 
 def _remedy(inventory: GpuInventory, others: list[str]) -> str:
-    newest = others[0] if others else "one that is offered"
+    if not others:
+        return "add the apt source that has it"
     if inventory.place.kind == "lxd":
         name = inventory.place.name or "CONTAINER"
         shared = f"`lxc config set {name} nvidia.runtime=true`"
-        return f"upgrade the LXD host's driver to {newest}, or run {shared} there"
+        return f"upgrade the LXD host's driver to {others[0]}, or run {shared} there"
     if inventory.place.contained:
-        return f"upgrade the host's driver to {newest}"
-    return f"upgrade the driver to {newest} and reboot"
+        return f"upgrade the host's driver to {others[0]}"
+    return f"upgrade the driver to {others[0]} and reboot"

@@ -64,9 +64,12 @@ def check_url(url: str) -> str:
     Raises:
         GpuError: it is no such address; one sentence that names the option.
     """
-    parts = urlsplit(url) if re.fullmatch(r"[!-~]+", url) else None
-    hosted = parts and (parts.scheme == "file" or parts.hostname)
-    if not parts or not hosted or parts.scheme not in ("http", "https", "file"):
+    try:
+        parts = urlsplit(url if re.fullmatch(r"[!-~]+", url) else "")
+        place = parts.path if parts.scheme == "file" else parts.hostname
+    except ValueError:  # half an IPv6 address
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https", "file") or not place:
         raise GpuError(f"{_OPTION} is no http, https or file address")
     if parts.username or parts.password:
         raise GpuError(
