@@ -8,12 +8,15 @@ limit; an event in which the operator changed something tries at once.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from files import read_text, remove, write_file
 from host import Layout, Trouble
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 3600.0
@@ -85,8 +88,12 @@ def _read(layout: Layout) -> dict[str, Attempt]:
 
 
 def _write(layout: Layout, attempts: dict[str, Attempt]) -> None:
-    if not attempts:
-        remove(_path(layout))
-        return
-    stored = {step: asdict(attempt) for step, attempt in sorted(attempts.items())}
-    write_file(_path(layout), json.dumps(stored, indent=1) + "\n", mode=0o600)
+    """Write the memory; on a disk that takes nothing the step is just tried again sooner."""
+    try:
+        if not attempts:
+            remove(_path(layout))
+            return
+        stored = {step: asdict(attempt) for step, attempt in sorted(attempts.items())}
+        write_file(_path(layout), json.dumps(stored, indent=1) + "\n", mode=0o600)
+    except OSError as error:
+        log.warning("What failed can't be remembered: %s", error)

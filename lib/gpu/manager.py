@@ -24,7 +24,7 @@ from pathlib import Path
 import attempts
 from files import clear_temporaries, ensure_dir, remove, write_file
 from gpu import looks, nvidia_config, runtime, selftest, toolkit
-from gpu.diagnosis import Diagnosis, diagnose
+from gpu.diagnosis import diagnose
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory, look
 from gpu.selection import DeviceRequest, Selection, nothing_here, select, tags
@@ -106,14 +106,19 @@ class GpuManager:
             trees: every Concourse release tree on the machine.
             at_once: try again what failed before, even if its pause isn't over.
         """
-        inventory = look(self._layout)
-        diagnosis = diagnose(inventory)
-        if diagnosis.can_set_up:
-            inventory = self._ensure_packages(wish, inventory, at_once=at_once)
-            diagnosis = diagnose(inventory)
-        self._settle(wish, inventory, diagnosis)
-        if self.begun and trees:
-            self._ensure_chain(inventory, trees)
+        try:
+            inventory = self._ensure_packages(wish, look(self._layout), at_once=at_once)
+            self._settle(wish, inventory)
+            if self.begun and trees:
+                self._build_chain(inventory, trees)
+        except (Trouble, OSError) as error:
+            trouble = error if isinstance(error, Trouble) else GpuError(str(error), retry=True)
+            log.warning("GPU chain: %s", trouble)
+            attempts.failed(self._layout, CHAIN, trouble)
+            for tree in trees:
+                runtime.restore_tree(tree)  # plain runc serves CPU work
+        else:
+            attempts.succeeded(self._layout, CHAIN)
         return self.observe()
 
     def observe(self) -> GpuState:
@@ -122,7 +127,7 @@ class GpuManager:
         stands = runtime.chain_stands(self._layout)
         if offer and offer.allowed and stands:
             return GpuState(count=len(offer.allowed), tags=offer.tags)
-        for step in (CHAIN, PACKAGES):
+        for step in (PACKAGES, CHAIN):
             attempt = attempts.last(self._layout, step)
             if attempt:
                 return GpuState(trouble=attempt.what, waiting=attempt.retry)
@@ -182,6 +187,9 @@ class GpuManager:
         self, wish: GpuWish, inventory: GpuInventory, *, at_once: bool
     ) -> GpuInventory:
         """Install what is missing, with a growing pause after failures; look again if it did."""
+        if not diagnose(inventory).can_set_up:
+            attempts.succeeded(self._layout, PACKAGES)  # something else is the trouble now
+            return inventory
         if not at_once and not attempts.due(self._layout, PACKAGES):
             return inventory
         ensure_dir(self._layout.state, 0o700)
@@ -199,25 +207,16 @@ class GpuManager:
         attempts.succeeded(self._layout, PACKAGES)
         return look(self._layout) if changed else inventory
 
-    def _ensure_chain(self, inventory: GpuInventory, trees: Sequence[Path]) -> None:
-        """Build the chain in every tree; where it doesn't hold, leave plain runc in its place."""
-        try:
-            self._build_chain(inventory, trees)
-        except (Trouble, OSError) as error:
-            trouble = error if isinstance(error, Trouble) else GpuError(str(error), retry=True)
-            log.warning("GPU chain: %s", trouble)
-            attempts.failed(self._layout, CHAIN, trouble)
-            for tree in trees:
-                runtime.restore_tree(tree)
-            return
-        attempts.succeeded(self._layout, CHAIN)
-
     def _build_chain(self, inventory: GpuInventory, trees: Sequence[Path]) -> None:
+        """Build the chain in every tree; the module's docstring gives the order."""
         layout = self._layout
         for tree in trees:
             runtime.ensure_backup(tree, keep=self.kept)
-        if not toolkit.installed(layout).safe:
-            return  # what kept it from being installed is remembered as the packages' trouble
+        packages = toolkit.installed(layout)
+        if not packages.version:
+            return  # a wrapper that stands tells tasks; why it's missing is remembered
+        if not packages.safe:
+            raise GpuError(f"nvidia-container-toolkit {packages.version} is not safe to use")
         no_cgroups = inventory.place.kind == "lxd" and inventory.place.unprivileged
         nvidia_config.ensure_host_config(layout, runtime=layout.runc_real, no_cgroups=no_cgroups)
         nvidia_config.ensure_chain_config(layout, runtime=layout.runc_real, no_cgroups=no_cgroups)
@@ -234,22 +233,21 @@ class GpuManager:
             selftest.through_names(layout)
             log.info("GPU wrapper installed successfully")
 
-    def _settle(self, wish: GpuWish, inventory: GpuInventory, diagnosis: Diagnosis) -> None:
+    def _settle(self, wish: GpuWish, inventory: GpuInventory) -> None:
         """Write the device table of what two looks agree on."""
-        before = looks.settled(self._layout)
-        offer = looks.settle(self._layout, _offer(wish, inventory, diagnosis))
-        gained = not offer.allowed and _offer(wish, inventory, diagnosis).allowed
-        if gained and before is not None:
+        seen = _offer(wish, inventory)
+        offer = looks.settle(self._layout, seen)
+        if seen.allowed and not offer.allowed:
             # Nothing is lost by believing a gain sooner: the second look is taken now.
-            inventory = look(self._layout)
-            offer = looks.settle(self._layout, _offer(wish, inventory, diagnose(inventory)))
+            offer = looks.settle(self._layout, _offer(wish, look(self._layout)))
         if not self.begun:
             return
         table = DeviceTable(offer.allowed, offer.spellings, wish.capabilities)
         ensure_devices(self._layout, table)
 
 
-def _offer(wish: GpuWish, inventory: GpuInventory, diagnosis: Diagnosis) -> looks.Offer:
+def _offer(wish: GpuWish, inventory: GpuInventory) -> looks.Offer:
+    diagnosis = diagnose(inventory)
     if not inventory.gpus or not diagnosis.usable:
         return looks.Offer(wish=wish.spelled, finding=diagnosis.message)
     chosen: Selection = select(inventory, wish.request)
