@@ -115,10 +115,11 @@ class ConcourseCharm(ops.CharmBase):
             return str(error)
         return unit_status(wish, self._workload.observe(wish)).message
 
-    def _publish_key(self, wish: Wish, key: str) -> None:
+    def _publish_key(self, wish: Wish, key: str) -> bool:
         relation = desired.web_relation(self)
-        if relation is not None:
-            tsa.publish_worker(relation, self.unit, wish.worker_name, key)
+        if relation is None:
+            return False
+        return not tsa.publish_worker(relation, self.unit, wish.worker_name, key)
 
     def _progress(self, text: str) -> None:
         self.unit.status = ops.MaintenanceStatus(text)

@@ -57,9 +57,14 @@ def read_web(relation: ops.Relation) -> Web | None:
     return Web(known, public_key(key, "tsa-host-public-key"), version)
 
 
-def publish_worker(relation: ops.Relation, unit: ops.Unit, name: str, key: str) -> None:
-    """Tell the related web this worker's name and public key."""
-    relation.data[unit].update({"worker-name": name, "worker-public-key": key})
+def publish_worker(relation: ops.Relation, unit: ops.Unit, name: str, key: str) -> bool:
+    """Tell the related web this worker's name and public key; True if they are news."""
+    told = {"worker-name": name, "worker-public-key": key}
+    bag = relation.data[unit]
+    if all(bag.get(field) == value for field, value in told.items()):
+        return False
+    bag.update(told)
+    return True
 
 
 def public_key(line: str, field: str) -> str:

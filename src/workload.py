@@ -44,12 +44,13 @@ class Workload:
         self._progress = progress
         self.gpu = GpuManager(layout, progress)
 
-    def reconcile(self, wish: Wish, publish_key: Callable[[str], None], *, at_once: bool) -> None:
+    def reconcile(self, wish: Wish, publish_key: Callable[[str], bool], *, at_once: bool) -> None:
         """Do what is missing between the machine and the wish.
 
         Args:
             wish: what the operator wants, mode worker.
-            publish_key: called with the worker's public key, one line, once there is one.
+            publish_key: called with the worker's public key, one line, once there is one;
+                says whether the web knew it before.
             at_once: try again what failed before, even if its pause isn't over.
         """
         tree = self._ensure_release(wish, at_once=at_once)
@@ -60,8 +61,12 @@ class Workload:
                 release.ensure_current(self._layout, tree)  # nothing runs yet that could meet it
             gpu = self._ensure_gpu(wish, at_once=at_once)
             release.ensure_current(self._layout, tree)
-            publish_key(keys.ensure_worker_key(self._layout, tree))
-            self._ensure_worker(wish, gpu, tree)
+            known = publish_key(keys.ensure_worker_key(self._layout, tree))
+            if self._ensure_worker(wish, gpu, tree):
+                self._progress("Starting the Concourse worker")
+                # The web learns a new key when this hook is over, so there is no use in waiting
+                # for more than a worker that answers.
+                wait_until(lambda: self._started(registered=known), timeout=START_LIMIT)
             release.prune(self._layout)
         except (Trouble, OSError) as error:
             self._failed(SERVICE, error)
@@ -134,11 +139,12 @@ class Workload:
         log.warning("%s: %s", step, trouble)
         attempts.failed(self._layout, step, trouble)
 
-    def _ensure_worker(self, wish: Wish, gpu: GpuState | None, tree: Path) -> None:
+    def _ensure_worker(self, wish: Wish, gpu: GpuState | None, tree: Path) -> bool:
+        """Configure the service and have systemd run it; True if it was asked to."""
         if wish.web is None:
             if not wish.related:
                 teardown.land(self._layout)
-            return
+            return False
         in_lxd = place.see(self._layout).kind == "lxd"
         worker_wish = WorkerWish(
             name=wish.worker_name,
@@ -153,10 +159,9 @@ class Workload:
             proxies=wish.proxies,
         )
         worker.ensure_files(self._layout, worker_wish, tree)
-        if worker.ensure_running(self._layout):
-            self._progress("Starting the Concourse worker")
-            wait_until(self._worker_settled, timeout=START_LIMIT, interval=0.5)
+        return worker.ensure_running(self._layout)
 
-    def _worker_settled(self) -> bool:
+    def _started(self, *, registered: bool) -> bool:
         state = worker.observe(self._layout)
-        return state.unit == "failed" or (state.up_to_date and state.registered)
+        ready = state.registered if registered else state.healthy
+        return state.unit == "failed" or (state.up_to_date and ready)

@@ -37,16 +37,17 @@ class FakeWorkload:
     seen: Seen = SEEN
     wishes: list[tuple[Wish, bool]] = field(default_factory=list)
     removed: int = 0
+    key_was_known: bool | None = None
     gpu: Any = None
 
     def __call__(self, layout: Layout, progress: Callable[[str], None]) -> FakeWorkload:
         self.progress = progress
         return self
 
-    def reconcile(self, wish: Wish, publish_key: Callable[[str], None], *, at_once: bool) -> None:
+    def reconcile(self, wish: Wish, publish_key: Callable[[str], bool], *, at_once: bool) -> None:
         self.progress("Downloading Concourse 8.3.0 (43 %)")
         self.wishes.append((wish, at_once))
-        publish_key(key())
+        self.key_was_known = publish_key(key())
 
     def observe(self, wish: Wish) -> Seen:
         if wish.gpu and self.seen.gpu is None:
@@ -161,6 +162,16 @@ def test_the_worker_publishes_its_name_and_key(
     bag = out.get_relation(relation.id).local_unit_data
     assert bag["worker-name"] == "concourse-ci-machine-0"
     assert bag["worker-public-key"] == key()
+
+
+def test_a_key_that_the_web_has_already_is_not_news(
+    context: testing.Context[charm.ConcourseCharm], workload: FakeWorkload
+) -> None:
+    relation = web()
+    out = context.run(context.on.relation_joined(relation), state(relation))
+    assert workload.key_was_known is False
+    context.run(context.on.update_status(), out)
+    assert workload.key_was_known is True
 
 
 def test_something_long_shows_as_maintenance_while_it_runs(
