@@ -78,10 +78,10 @@ def hold(options: dict[str, Any]) -> NoReturn:
 def main() -> int:
     """Do one of the two parts; report whatever goes wrong as one line."""
     options = json.loads(sys.argv[1])
-    if not options.get("hold"):
-        return supervise(options)
     try:
-        hold(options)
+        if options.get("hold"):
+            hold(options)
+        return supervise(options)
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
         say(error=str(error))
         return 1

@@ -115,14 +115,12 @@ def _apt(root: Path, *arguments: str) -> None:
 def _configure(root: Path, hostname: str) -> None:
     """Write the few files that make the copy a quiet machine of its own."""
     (root / "etc/hostname").write_text(f"{hostname}\n")
-    units = root / "etc/systemd/system"
-    units.mkdir(parents=True, exist_ok=True)
-    for name in ("containerd", "docker", "unattended-upgrades", "apt-daily", "apt-daily-upgrade"):
-        for kind in ("service", "timer", "socket"):
-            link = units / f"{name}.{kind}"
-            if not link.is_symlink():
-                link.unlink(missing_ok=True)
-                link.symlink_to("/dev/null")
+    # None of this machine's own services starts in the copy: what they listen on and write
+    # to is theirs, and a containerd of Debian's would take the worker's socket.
+    for pattern in ("etc/systemd/system/*.wants/*", "etc/rc[2-5].d/S*"):
+        for link in root.glob(pattern):
+            if link.is_symlink() and link.suffix != ".target":
+                link.unlink()
     (root / "etc/apt/apt.conf.d/00rehearsal").write_text(
         'Acquire::http::Proxy "http://127.0.0.1:3128";\n'
         'Acquire::https::Proxy "http://127.0.0.1:3128";\n'
@@ -164,7 +162,9 @@ def nspawn(place: Path, options: dict[str, Any]) -> list[str]:
     for name in ("dev", "proc", "sys"):
         _run(["mount", "--rbind", f"/{name}", str(root / name)])
     _run(["mount", "-t", "tmpfs", "-o", "mode=755", "binds", str(root / "media")])
-    argv = ["chroot", str(root), "systemd-nspawn", "--directory=/mnt", "--boot", "--quiet"]
+    enter = 'cd "$0" && pivot_root . . && umount -l . && exec "$@"'
+    argv = ["unshare", "--mount", "sh", "-c", enter, str(root)]
+    argv += ["systemd-nspawn", "--directory=/mnt", "--boot", "--quiet"]
     argv += ["--register=no", "--keep-unit", "--link-journal=no", "--console=read-only"]
     argv += ["--private-network", "--private-users=no", "--capability=all"]
     argv += ["--resolv-conf=off", "--timezone=off"]

@@ -90,6 +90,8 @@ class Machine:
         """
         if os.geteuid() != 0:
             raise MachineError("The rehearsal's machine needs root: run it with sudo.")
+        if not Path("/proc/self").exists():
+            raise MachineError("The rehearsal needs /proc: mount -t proc proc /proc")
         options = options or MachineOptions()
         place = Path(tempfile.mkdtemp(prefix="rehearsal-"))
         request = {

@@ -10,8 +10,10 @@ from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
+_MS_BIND = 0x1000
 _MS_REC = 0x4000
 _MS_PRIVATE = 1 << 18
+_MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -24,20 +26,31 @@ def _check(status: int, what: str) -> None:
 def own_mounts() -> None:
     """Give this process mounts of its own that no other namespace ever sees.
 
-    In a chroot "/" is no mount point, so its propagation can't be changed from
-    there: entering the new namespace once more leads to its true root, and from
-    there the way back into the chroot is an open folder.
+    A chroot becomes the root of these mounts: in one, "/" is no mount point, mounts
+    can't be made private and no process may make a user namespace.  Entering the new
+    namespace once more leads to its true root, and an open folder leads back.
     """
+    here = os.stat("/")
     _check(_libc.unshare(CLONE_NEWNS), "unshare")
-    here = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    chroot = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     cwd = os.getcwd()
     with open("/proc/self/ns/mnt", "rb") as namespace:
         _check(_libc.setns(namespace.fileno(), CLONE_NEWNS), "setns")
-    _check(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "mount")
-    os.fchdir(here)
-    os.chroot(".")
+    _mount(None, "/", _MS_REC | _MS_PRIVATE)
+    if not os.path.samestat(here, os.stat("/")):
+        os.fchdir(chroot)
+        place = os.getcwd()
+        _mount(".", ".", _MS_BIND | _MS_REC)
+        os.chdir(place)  # into the new mount, which lies above the open folder
+        _check(_libc.pivot_root(b".", b"."), "pivot_root")
+        _check(_libc.umount2(b".", _MNT_DETACH), "umount")
+    os.close(chroot)
     os.chdir(cwd)
-    os.close(here)
+
+
+def _mount(source: str | None, target: str, flags: int) -> None:
+    encoded = source.encode() if source else None
+    _check(_libc.mount(encoded, target.encode(), None, flags, None), f"mount {target}")
 
 
 def listen(pid: int, port: int) -> socket.socket:

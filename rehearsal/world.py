@@ -41,10 +41,10 @@ class World:
         }
 
     def relation(self, version: str = release.VERSION) -> Relation:
-        """Return a relation to the web with what it publishes."""
+        """Return a relation to the web with what it publishes; its unit has yet to join."""
         shared = {"tsa-host-public-key": self.web.host_key, "concourse-version": version}
         unit = {"tsa-host": "127.0.0.1", "tsa-port": str(web.TSA_PORT)}
-        return Relation(RELATION, 1, "web", ["web/0"], {"web": shared, "web/0": unit})
+        return Relation(RELATION, 1, "web", [], {"web": shared, "web/0": unit})
 
     def offer_release(self, version: str = release.VERSION, file: Path | None = None) -> None:
         """Offer a Concourse release for download: a stand-in, or a real file."""

@@ -22,6 +22,7 @@ TOOLKIT_VERSIONS = ("1.17.0-1", "1.18.2-1", "1.20.0-1", "1.20.1-1")
 FLAVOURS = (("580", DRIVER), ("580", OLDER_DRIVER), ("580-server", DRIVER))
 TOOLKIT = "libnvidia-container/stable/deb"
 ARCHIVE = "archive"
+_GPG = f"gpg --homedir {OUTSIDE}/gnupg --batch --quiet --yes"
 _POSTINST = "#!/bin/sh\nset -e\n[ \"$1\" != configure ] || nvidia-ctk config --in-place\n"
 
 
@@ -117,9 +118,10 @@ def build(machine: Machine) -> Repositories:
             f"dpkg-deb --root-owner-group -Znone --build $d {OUTSIDE}/world/{folder} >/dev/null; done",
             timeout=120,
         )
-        _index(target, arch, machine.outside / "packages" / folder)
-    key = _sign(machine, [f"{TOOLKIT}/{arch}", ARCHIVE])
+    key = _make_key(machine)
     (world / "libnvidia-container/gpgkey").write_text(key)
+    for folder in (f"{TOOLKIT}/{arch}", ARCHIVE):
+        publish(machine, folder)
     return Repositories(key)
 
 
@@ -144,14 +146,22 @@ def _lay_out(folder: Path, package: Package, arch: str) -> None:
         file.chmod(0o755 if file.parent.name == "bin" else 0o644)
 
 
-def _index(target: Path, arch: str, trees: Path) -> None:
-    """Write Packages and Release of a flat repository."""
+def publish(machine: Machine, folder: str) -> None:
+    """Write and sign Packages and Release of a flat repository, from the packages in it.
+
+    Args:
+        machine: whose dpkg and gpg do it.
+        folder: below the folder that is served.
+    """
+    target = machine.outside / "world" / folder
+    path = f"{OUTSIDE}/world/{folder}"
+    fields = f"cd {path}; for deb in *.deb; do echo \"$deb\"; dpkg-deb -f $deb; echo; done"
     stanzas = []
-    for archive in sorted(target.glob("*.deb")):
-        content = archive.read_bytes()
-        control = (trees / archive.stem / "DEBIAN/control").read_text().rstrip()
+    for text in machine.shell(fields, timeout=60).strip().split("\n\n"):
+        name, _, control = text.partition("\n")
+        content = (target / name).read_bytes()
         stanzas.append(
-            f"{control}\nFilename: ./{archive.name}\nSize: {len(content)}\n"
+            f"{control}\nFilename: ./{name}\nSize: {len(content)}\n"
             f"SHA256: {hashlib.sha256(content).hexdigest()}\n"
         )
     packages = "\n".join(stanzas).encode()
@@ -163,25 +173,23 @@ def _index(target: Path, arch: str, trees: Path) -> None:
         for name in ("Packages", "Packages.gz")
     )
     (target / "Release").write_text(
-        f"Origin: rehearsal\nLabel: stand-in\nArchitectures: {arch}\n"
-        f"Date: {formatdate(usegmt=True)}\nSHA256:\n{sums}"
+        f"Origin: rehearsal\nLabel: stand-in\nDate: {formatdate(usegmt=True)}\nSHA256:\n{sums}"
+    )
+    machine.shell(
+        f"{_GPG} --clearsign --output {path}/InRelease {path}/Release\n"
+        f"gpgconf --homedir {OUTSIDE}/gnupg --kill all || true",
+        timeout=60,
     )
 
 
-def _sign(machine: Machine, folders: list[str]) -> str:
-    """Make a key, sign each Release inline, and return the public key."""
-    gpg = f"gpg --homedir {OUTSIDE}/gnupg --batch --quiet --yes"
-    lines = [
-        f"mkdir -p -m 700 {OUTSIDE}/gnupg",
-        f"{gpg} --passphrase '' --quick-generate-key 'Stand-in <root@localhost>' rsa3072 sign never",
-    ]
-    for folder in folders:
-        path = f"{OUTSIDE}/world/{folder}"
-        lines.append(f"{gpg} --clearsign --output {path}/InRelease {path}/Release")
-    lines.append(f"{gpg} --armor --export")
-    key = machine.shell("\n".join(lines), timeout=120)
-    machine.shell(f"gpgconf --homedir {OUTSIDE}/gnupg --kill all", check=False)
-    return key
+def _make_key(machine: Machine) -> str:
+    """Make the run's signing key; return its public half."""
+    return machine.shell(
+        f"mkdir -p -m 700 {OUTSIDE}/gnupg\n"
+        f"{_GPG} --passphrase '' --quick-generate-key 'Stand-in <root@localhost>' rsa3072 sign never\n"
+        f"{_GPG} --armor --export",
+        timeout=120,
+    )
 
 
 def offer_archive(machine: Machine, url: str, key: str) -> None:
