@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gpu import apt, dpkg, nvidia_config, owned, repository
 from gpu.dpkg import Package
@@ -144,7 +145,8 @@ def ensure_toolkit(layout: Layout, wish: ToolkitWish, progress: Callable[[str], 
     if state.safe and (state.held or not state.ours):
         return False
     if state.ours and _fits(state.version, wish.version):
-        _ensure_files(layout, wish)
+        _ensure_source(layout, wish)
+        _ensure_pin(layout, wish.version)
         return False
     version = wish.version if state.ours or state.version else _beside(found, wish.version)
     _install(layout, wish, version, ours=state.ours or not found, progress=progress)
@@ -198,10 +200,11 @@ def _refuse_unsafe_hold(found: Mapping[str, Package]) -> None:
             )
 
 
-def _ensure_files(layout: Layout, wish: ToolkitWish, version: str = "") -> None:
-    """Keep the charm's source and pin as the options say."""
-    repository.ensure_source(layout, wish.repository_url, wish.repository_key, wish.proxies)
-    version = version or wish.version
+def _ensure_source(layout: Layout, wish: ToolkitWish) -> Path:
+    return repository.ensure_source(layout, wish.repository_url, wish.repository_key, wish.proxies)
+
+
+def _ensure_pin(layout: Layout, version: str) -> None:
     pinned = version if "-" in version else f"{version}-*"
     repository.ensure_pin(layout, repository.PINS, PACKAGES, pinned)
 
@@ -217,11 +220,9 @@ def _install(
     _say("Setting up NVIDIA Container Toolkit repository...", progress)
     # The package's own script reads the file and fails on a broken one.
     nvidia_config.mend(layout)
-    source = repository.ensure_source(
-        layout, wish.repository_url, wish.repository_key, wish.proxies
-    )
+    source = _ensure_source(layout, wish)
     if ours:
-        _ensure_files(layout, wish, version)
+        _ensure_pin(layout, version)
     trouble = None
     try:
         apt.update(layout, wish.proxies, only=source)
