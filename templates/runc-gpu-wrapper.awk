@@ -220,7 +220,7 @@ function chosen(   token, n, i, out, given) {
 
 # Text of a request, fit to stand in a JSON string.
 function quote(s, most) {
-    gsub(/[^A-Za-z0-9._:\/=+, -]/, "?", s)
+    gsub(/\\u....|\\.|[^A-Za-z0-9._:\/=+, -]/, "?", s)
     return length(s) > most ? substr(s, 1, most) "..." : s
 }
 

@@ -363,7 +363,7 @@ def test_pure_functions() -> None:
             ["daemon-reload"],
         ),
         (
-            {"ActiveState": "deactivating", "SubState": "stop", "MainPID": 4711},
+            {"ActiveState": "deactivating", "SubState": "final-sigterm"},
             ["start --no-block concourse-worker.service"],
         ),
     ],
@@ -396,9 +396,25 @@ def test_worker_of_an_older_stamp_is_restarted(
     worker.ensure_files(layout, WISH, tree)
     systemd.asked()
     systemd.runs()
-    process(layout, environment)
+    process(layout, {**environment, "CONCOURSE_TSA_HOST": "web:2222"})
+    connected(layout)
+    systemd.answer("journal", REGISTERED)
     assert worker.ensure_running(layout)
     assert systemd.asked() == ["restart --no-block concourse-worker.service"]
+
+
+def test_worker_that_the_web_refuses_is_not_asked_to_land(
+    layout: Layout, systemd: Systemd, tree: Path
+) -> None:
+    terminate = "kill --kill-who=main --signal=SIGTERM concourse-worker.service"
+    systemd.runs()
+    process(layout, {"CHARM_STAMP": "old", "CONCOURSE_TSA_HOST": "web:2222"})
+    assert worker.ensure_running(layout)
+    assert systemd.asked() == ["restart --no-block concourse-worker.service", terminate]
+    systemd.has(ActiveState="deactivating", SubState="stop", MainPID=4711)
+    systemd.answer("jobs", "123 concourse-worker.service restart running\n")
+    assert worker.ensure_running(layout)
+    assert systemd.asked() == [terminate]
 
 
 def test_worker_that_lands_for_a_restart_is_left_alone(
@@ -406,6 +422,9 @@ def test_worker_that_lands_for_a_restart_is_left_alone(
 ) -> None:
     systemd.has(ActiveState="deactivating", SubState="stop", MainPID=4711)
     systemd.answer("jobs", "123 concourse-worker.service restart running\n9 x.service start run\n")
+    process(layout, {"CONCOURSE_TSA_HOST": "web:2222"})
+    connected(layout)
+    systemd.answer("journal", REGISTERED)
     assert not worker.ensure_running(layout)
     assert systemd.asked() == []
     systemd.answer("jobs", "123 concourse-worker.service stop running\n")
