@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +107,8 @@ def model_proxies() -> dict[str, str]:
     charmhelpers knows Juju's JUJU_CHARM_*_PROXY variables; it is imported here alone.
     On Python 3.12 and later it needs the distutils that setuptools brings.
     """
-    import setuptools  # noqa: F401
+    if sys.version_info >= (3, 12):
+        import setuptools  # noqa: F401
     from charmhelpers.core.hookenv import env_proxy_settings
 
     settings = env_proxy_settings(["http", "https", "no_proxy"]) or {}
