@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.unit.wrapper_model import expect
 from tests.unit.wrapper_rig import AWKS, NVIDIA, REFUSED, RUNC, SHELLS, TASK, Rig, spec
-from tests.unit.wrapper_specs import Drawn, draw, expect, spoil
+from tests.unit.wrapper_specs import Drawn, draw, spoil
 
 OUTCOMES = {NVIDIA: "nvidia", RUNC: "runc", REFUSED: "refused"}
 

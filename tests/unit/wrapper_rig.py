@@ -30,10 +30,11 @@ TABLE = DeviceTable(
     ),
     capabilities="all",
 )
-# Every pair that this machine has; Debian and Ubuntu come with dash, bash and mawk.
+# Debian and Ubuntu come with dash, bash and mawk.  Every shell and every awk is in a pair: the
+# shell never sees the spec, and awk never the command line.
 SHELLS = (("dash",), ("bash",), ("bash", "--posix"))
 AWKS = tuple(awk for awk in ("mawk", "gawk") if shutil.which(awk))
-PAIRS = [(shell, awk) for shell in SHELLS for awk in AWKS]
+PAIRS = [*((SHELLS[0], awk) for awk in AWKS), (SHELLS[1], AWKS[0]), (SHELLS[2], AWKS[-1])]
 PAIR_IDS = [f"{' '.join(shell)}+{awk}" for shell, awk in PAIRS]
 
 RUNC, NVIDIA = 40, 41  # what the stand-ins exit with, and so where the wrapper went
