@@ -25,7 +25,6 @@ import http.client
 import logging
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from concourse import service
@@ -88,7 +87,7 @@ def observe(layout: Layout) -> WorkerState:
         unit="active",
         up_to_date=environment.get("CHARM_STAMP", "") == stamp_of_file(layout),
         healthy=is_healthy(),
-        registered=_is_registered(layout, state, environment),
+        registered=is_registered(layout, state),
         socket_taken=taken,
     )
 
@@ -136,9 +135,11 @@ def _environment_of(layout: Layout, pid: int) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def _is_registered(
-    layout: Layout, state: service.UnitState, environment: Mapping[str, str]
-) -> bool:
+def is_registered(layout: Layout, state: service.UnitState) -> bool:
+    """Return whether the web has a worker that runs; see the top of this file."""
+    if not state.pid:
+        return False
+    environment = _environment_of(layout, state.pid)
     hosts = environment.get("CONCOURSE_TSA_HOST", "").split(",")
     ports = [int(port) for host in hosts if (port := host.rpartition(":")[2]).isdigit()]
     if not is_connected(layout, state.pid, ports):

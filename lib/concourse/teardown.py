@@ -17,6 +17,7 @@ from pathlib import Path
 
 from concourse import service
 from concourse.errors import ConcourseError
+from concourse.observation import is_registered
 from concourse.sockets import processes
 from files import read_text
 from files import remove as remove_path
@@ -25,6 +26,7 @@ from host import CommandError, Layout, run, wait_until
 log = logging.getLogger(__name__)
 
 NAMESPACE = "concourse"  # of its containers in containerd
+_REFUSED_LIMIT = 15.0  # seconds to drain for a worker that the web doesn't know or refuses
 _STOP_LIMIT = 30.0  # seconds between being told to stop at once and being killed
 _RUNC_STATE = f"/run/containerd/runc/{NAMESPACE}"
 _TASKS = f"/run/containerd/io.containerd.runtime.v2.task/{NAMESPACE}"
@@ -42,7 +44,8 @@ def stop(layout: Layout, *, retire: bool, timeout: float) -> None:
     Args:
         layout: the paths.
         retire: whether the web is to forget the worker.
-        timeout: how long it may drain, in seconds.
+        timeout: how long it may drain, in seconds.  Even without builds it takes up to 40:
+            the web answers with a heartbeat, one every 30 (tsa/heartbeater.go).
 
     Raises:
         host.CommandError: systemd refused.
@@ -55,6 +58,8 @@ def stop(layout: Layout, *, retire: bool, timeout: float) -> None:
     if state.pid == 0:  # it waits for its next try
         service.systemctl(layout, "stop", service.UNIT, timeout=60)
         return
+    if not is_registered(layout, state):
+        timeout = min(timeout, _REFUSED_LIMIT)
     if not retire or state.active == "deactivating":
         service.queue(layout, "stop")  # lands; takes the place of a restart, too
     if retire:
@@ -175,19 +180,20 @@ def _clear(layout: Layout, folder: Path) -> None:
 
 
 def _remove_network(layout: Layout) -> None:
-    """Remove the bridge and the rules about it; they would last until the next boot."""
-    if not layout.at(f"/sys/class/net/{_BRIDGE}").exists():
+    """Remove the bridge and the rules about it; they would last until the next boot.
+
+    The rules are made at start, the bridge with the first container.
+    """
+    if layout.at(f"/sys/class/net/{_BRIDGE}").exists():
+        _try([layout.program("ip"), "link", "delete", _BRIDGE])
+    iptables = [layout.program("iptables"), "-w", "5"]
+    if not os.access(iptables[0], os.X_OK) or not _try([*iptables, "-S", _CHAIN]):
         return
-    iptables = layout.program("iptables")
     reject = ["-i", _BRIDGE, "-j", "REJECT", "--reject-with", "icmp-host-prohibited"]
-    for argv in (
-        [layout.program("ip"), "link", "delete", _BRIDGE],
-        [iptables, "-w", "5", "-D", "INPUT", *reject],
-        [iptables, "-w", "5", "-D", "CNI-FORWARD", "-j", _CHAIN],
-        [iptables, "-w", "5", "-F", _CHAIN],
-        [iptables, "-w", "5", "-X", _CHAIN],
-    ):
-        _try(argv)  # there may be no iptables, or none of these rules
+    _try([*iptables, "-D", "INPUT", *reject])
+    _try([*iptables, "-D", "CNI-FORWARD", "-j", _CHAIN])
+    _try([*iptables, "-F", _CHAIN])
+    _try([*iptables, "-X", _CHAIN])
 
 
 def _try(argv: list[str]) -> bool:

@@ -18,7 +18,13 @@ from pathlib import Path
 from concourse import service
 from concourse.errors import ConcourseError
 from concourse.keys import public_line, tsa_host_key, worker_key
-from concourse.observation import WorkerState, observe, stamp_of_file, stamp_of_process
+from concourse.observation import (
+    WorkerState,
+    is_registered,
+    observe,
+    stamp_of_file,
+    stamp_of_process,
+)
 from concourse.render import render
 from concourse.teardown import remove, stop
 from files import ensure_dir, read_text, write_file
@@ -98,7 +104,7 @@ class WorkerWish:
     proxies: Mapping[str, str] = field(default_factory=dict)
 
 
-def baggageclaim_driver(option: str, *, in_lxd: bool) -> str:
+def baggageclaim_driver(option: str, in_lxd: bool) -> str:
     """Return Concourse's name for the volume driver that an option asks for.
 
     Concourse's own detection always takes overlay, untried, which often can't be
@@ -207,8 +213,8 @@ def ensure_running(layout: Layout) -> bool:
     """Make the service run with what its files say now; never waits for it.
 
     A stopped one is started, a failed one too; a running one with an older stamp gets a
-    restart, which lands first; one on its way down is left to come up again, which is
-    queued if it isn't.
+    restart, which lands first (if the web has it, else it is stopped at once); one on its
+    way down is left to come up again, which is queued if it isn't.
 
     Returns:
         True if systemd was asked for anything.
@@ -233,12 +239,25 @@ def ensure_running(layout: Layout) -> bool:
         return True
     if state.active == "deactivating" and not service.start_is_queued(layout):
         service.queue(layout, "start")
-        return True
+        changed = True
     if state.active == "active" and stamp_of_process(layout, state.pid) != stamp_of_file(layout):
         log.info("The worker's settings changed: it restarts when its builds are done")
         service.queue(layout, "restart")
-        return True
-    return changed
+        changed = True
+    elif state.active != "deactivating":
+        return changed
+    return _hasten(layout, state) or changed
+
+
+def _hasten(layout: Layout, state: service.UnitState) -> bool:
+    """Tell a worker that is to go down, but can't land, to stop at once.
+
+    Landing is asked of the web: a worker that a gateway refuses tries it again and again
+    (v8.2.5, worker/beacon_runner.go) until the unit's limit.  It gets no builds anyway.
+    """
+    if is_registered(layout, state):
+        return False
+    return service.send(layout, "SIGTERM")
 
 
 def _identity(tree: Path) -> str:
