@@ -75,6 +75,6 @@ class Choice:
             return ("driver", "sudo apt install nvidia-driver-", "reboot")
         if not self.passed:
             return (f"lxc config device add {LXD_NAME} gpu0 gpu",)
-        if self.mismatch and not self.lxd:
-            return (DRIVER, OLDER_DRIVER, "reboot")
+        if self.mismatch:
+            return (DRIVER, OLDER_DRIVER, "sudo apt install" if self.lxd else "reboot")
         return ()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .machine import PATH, Machine
-from .standins import agent
+from .standins import agent, tools
 from .standins.gpu import stand_in
 from .standins.model import Model, Relation
 
@@ -62,10 +62,10 @@ class Unit:
     def install(self, charm: Path) -> None:
         """Put an unpacked charm where Juju does, and the hook tools beside it."""
         self.machine.copy_in(charm, f"{self._agent}/charm")
-        tools = f"{self._agent}/tools"
-        self.machine.copy_in(stand_in("hook_tool"), f"{tools}/hook-tool")
-        links = "\n".join(f"ln -sf hook-tool {name}" for name in agent.NAMES)
-        self.machine.shell(f"cd {tools}\nchmod 755 hook-tool\n{links}")
+        folder = f"{self._agent}/tools"
+        self.machine.copy_in(stand_in("hook_tool"), f"{folder}/hook-tool")
+        links = "\n".join(f"ln -sf hook-tool {name}" for name in tools.NAMES)
+        self.machine.shell(f"cd {folder}\nchmod 755 hook-tool\n{links}")
 
     def hook(
         self, name: str, relation: Relation | None = None, remote_unit: str = "", **more: str

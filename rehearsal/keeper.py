@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from rehearsal import groups, layer, namespaces  # noqa: E402
+from rehearsal import groups, layer, namespaces
 
 
 def say(**fields: str) -> None:
@@ -48,9 +48,13 @@ def supervise(options: dict[str, Any]) -> int:
     def end(*_: object) -> None:
         holder.kill()
 
+    def wait_for_owner() -> None:
+        sys.stdin.buffer.read()  # nothing comes; it ends with the owner
+        end()
+
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=lambda: (sys.stdin.buffer.read(), end()), daemon=True).start()
+    threading.Thread(target=wait_for_owner, daemon=True).start()
     status = holder.wait()
     groups.remove(name)
     shutil.rmtree(options["place"], ignore_errors=True)

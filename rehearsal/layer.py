@@ -134,8 +134,20 @@ def chroot(root: Path, argv: Sequence[str], *, timeout: float, check: bool = Tru
     Raises:
         RuntimeError: it failed (with check); the end of what it wrote is the message.
     """
-    script = 'for d in dev proc sys; do mount --rbind "/$d" "$0/$d" || exit 1; done; chroot "$0" "$@"'
-    inside = ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", script, str(root), *argv]
+    script = (
+        'for d in dev proc sys; do mount --rbind "/$d" "$0/$d" || exit 1; done; chroot "$0" "$@"'
+    )
+    inside = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "unchanged",
+        "sh",
+        "-c",
+        script,
+        str(root),
+        *argv,
+    ]
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         inside, env=environment, capture_output=True, text=True, timeout=timeout, check=False

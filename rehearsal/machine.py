@@ -13,28 +13,24 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import layer, namespaces, relay
+from . import booting, layer, namespaces, relay
+from .booting import MachineError
+
+__all__ = ["Completed", "Machine", "MachineError", "MachineOptions"]
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEEPER = Path(__file__).with_name("keeper.py")
-
-
-class MachineError(Exception):
-    """The machine can't be had, or a command in it failed; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,10 @@ class Machine:
     @classmethod
     @contextmanager
     def boot(
-        cls, options: MachineOptions | None = None, *, report: Callable[[str], None] = lambda _: None
+        cls,
+        options: MachineOptions | None = None,
+        *,
+        report: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Machine]:
         """Boot a copy for the length of a `with` block.
 
@@ -107,13 +106,13 @@ class Machine:
             start_new_session=True,
         )
         try:
-            leader = _wait_for_boot(keeper, report)
+            leader = booting.wait_for_boot(keeper, report)
             machine = cls(leader, keeper.pid, place)
             machine._settle()
             with relay.serve(machine.listen(relay.PORT)):
                 yield machine
         finally:
-            _end(keeper)
+            booting.end(keeper)
             shutil.rmtree(place, ignore_errors=True)
 
     def _settle(self) -> None:
@@ -141,7 +140,7 @@ class Machine:
     @property
     def disk(self) -> Path:
         """The folder that holds `upper` (all that differs from this machine) and `outside`."""
-        holder = _children(_children(self.keeper)[0])[0]
+        holder = booting.children(booting.children(self.keeper)[0])[0]
         return Path(f"/proc/{holder}/root{self.place}")
 
     @property
@@ -244,74 +243,3 @@ def _is_copied(path: Path) -> bool:
     if any(resolved.is_relative_to(folder) for folder in hidden):
         return False
     return os.stat(resolved).st_dev == os.stat("/").st_dev
-
-
-def _wait_for_boot(keeper: subprocess.Popen[str], report: Callable[[str], None]) -> int:
-    """Pass on the keeper's steps until the machine's systemd answers; return its pid."""
-    news: queue.Queue[dict[str, str] | None] = queue.Queue()
-
-    def listen() -> None:
-        assert keeper.stdout is not None
-        for line in keeper.stdout:
-            with suppress(ValueError):
-                news.put(json.loads(line))
-        news.put(None)
-
-    threading.Thread(target=listen, daemon=True).start()
-    deadline = time.monotonic() + 900
-    while time.monotonic() < deadline:
-        try:
-            fact = news.get(timeout=0.05)
-        except queue.Empty:
-            fact = {}
-        if fact is None:
-            raise MachineError("The machine's keeper ended before the machine was up.")
-        if "step" in fact:
-            report(fact["step"])
-        for trouble in (fact.get("error"), fact.get("ended")):
-            if trouble is not None:
-                raise MachineError(f"This machine can't be copied: {trouble.strip()}")
-        leader = _leader(keeper.pid)
-        if leader:
-            return leader
-    raise MachineError("The machine did not boot within 15 minutes.")
-
-
-def _leader(keeper: int) -> int:
-    """Return the pid of the machine's systemd once it takes commands, else 0.
-
-    keeper - unshare - holder - systemd-nspawn - systemd: each the other's child.
-    """
-    pid = keeper
-    for _ in range(4):
-        children = _children(pid)
-        if not children:
-            return 0
-        pid = children[-1]
-    ready = Path(f"/proc/{pid}/root/run/systemd/private")
-    try:
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-        return pid if name == "systemd" and ready.exists() else 0
-    except OSError:
-        return 0
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, IndexError, ValueError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(stat.parent.name))
-    return sorted(found)
-
-
-def _end(keeper: subprocess.Popen[str]) -> None:
-    """Close the keeper's lifeline and wait until the machine is gone."""
-    assert keeper.stdin is not None
-    with suppress(OSError):
-        keeper.stdin.close()
-    try:
-        keeper.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        keeper.kill()
-        keeper.wait()

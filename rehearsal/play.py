@@ -14,9 +14,9 @@ from .choice import Choice
 from .juju import Unit, defaults
 from .machine import Machine, MachineError, MachineOptions
 from .screen import Screen
+from .stage import Stage
 from .standins import gpu, real
 from .standins.model import Model
-from .stage import Stage
 from .world import around, knows
 
 SOURCE = Path(__file__).resolve().parent.parent

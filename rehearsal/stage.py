@@ -21,6 +21,7 @@ class Stage:
     Attributes:
         before: the machine's files before the first hook.
         packages: the packages then, "name version".
+        operators: files that the operator changed meanwhile, on the status' advice.
     """
 
     choice: Choice
@@ -30,6 +31,7 @@ class Stage:
     unit: Unit
     before: Footprint = field(init=False)
     packages: frozenset[str] = field(init=False)
+    operators: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.before = self.look()
@@ -73,12 +75,11 @@ class Stage:
         """Return the installed packages, "name version"."""
         query = "dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\\n'"
         lines = self.machine.shell(query).splitlines()
-        return frozenset(
-            line.rpartition(" ")[0] for line in lines if line.endswith(" installed")
-        )
+        return frozenset(line.rpartition(" ")[0] for line in lines if line.endswith(" installed"))
 
     def changed(self) -> tuple[str, ...]:
         """Return the files that differ from before and that no new package brought."""
         names = sorted({one.split()[0] for one in self.installed() - self.packages})
         owned = self.machine.shell(f"dpkg -L {' '.join(names)}").split("\n") if names else []
-        return footprint.beside(footprint.changes(self.before, self.look()), owned)
+        paths = footprint.changes(self.before, self.look())
+        return footprint.beside(paths, [*owned, *self.operators])

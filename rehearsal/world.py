@@ -60,7 +60,7 @@ class World:
 
 @contextmanager
 def around(
-    machine: Machine, authorized: Callable[[str, str], bool] = lambda name, key: True
+    machine: Machine, authorized: Callable[[str, str], bool] = lambda *_: True
 ) -> Iterator[World]:
     """Build and serve a machine's world for the length of a `with` block.
 

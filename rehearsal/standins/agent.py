@@ -7,7 +7,6 @@ to databags, ports, secrets and state counts only when it ends with status 0.
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -16,14 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import tools
 from .arguments import Arguments, parse
-from .model import Model, Relation, Secret
-
-LOCAL = "127.0.0.1"
-
-
-class ToolError(Exception):
-    """A tool's complaint; it ends with status 1."""
+from .model import Model, Relation, ToolError
 
 
 @dataclass
@@ -47,7 +41,7 @@ class Hook:
     results: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
     _pending: list[Callable[[], None]] = field(default_factory=list)
-    _written: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    written: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
     def flush(self) -> None:
         """Make what was written count: the hook has ended well."""
@@ -60,7 +54,7 @@ class Hook:
         Raises:
             ToolError: it complains.
         """
-        known = _TOOLS.get(tool)
+        known = tools.TOOLS.get(tool)
         if known is None:
             raise ToolError(f"the stand-in knows no {tool}")
         try:
@@ -80,204 +74,6 @@ class Hook:
         if self.relation is None:
             raise ToolError("no relation id specified")
         return self.relation
-
-
-def _status_set(hook: Hook, given: Arguments, _: str) -> str:
-    status = (given.words[0].lower(), " ".join(given.words[1:]))
-    if given.option("application").lower() == "true":
-        hook.model.app_status = status
-        return ""
-    hook.model.status = status
-    hook.event("status", "  ".join(status))
-    return ""
-
-
-def _status_get(hook: Hook, given: Arguments, _: str) -> Any:
-    whole = given.option("application").lower() == "true"
-    status, message = hook.model.app_status if whole else hook.model.status
-    return {"status": status, "message": message, "status-data": {}}
-
-
-def _juju_log(hook: Hook, given: Arguments, _: str) -> str:
-    hook.event("log", f"{given.option('log-level') or 'INFO'} {' '.join(given.words)}")
-    return ""
-
-
-def _version_set(hook: Hook, given: Arguments, _: str) -> str:
-    hook.model.version = given.words[0]
-    return ""
-
-
-def _relation_ids(hook: Hook, given: Arguments, _: str) -> Any:
-    return [one.id for one in hook.model.relations if one.name == given.words[0]]
-
-
-def _relation_list(hook: Hook, given: Arguments, _: str) -> Any:
-    relation = hook.related(given)
-    return relation.remote_app if "app" in given.flags else relation.remote_units
-
-
-def _relation_get(hook: Hook, given: Arguments, _: str) -> Any:
-    relation = hook.related(given)
-    key, member = given.words[0], given.words[1]
-    if member == hook.model.app and not hook.model.leader:
-        raise ToolError(f'permission denied: "{hook.model.unit}" is not the leader')
-    bag = {**relation.bag(member), **hook._written.get((relation.id, member), {})}
-    bag = {name: value for name, value in bag.items() if value}
-    return bag if key == "-" else bag.get(key, "")
-
-
-def _relation_set(hook: Hook, given: Arguments, stdin: str) -> str:
-    relation = hook.related(given)
-    member = hook.model.app if "app" in given.flags else hook.model.unit
-    if "app" in given.flags and not hook.model.leader:
-        raise ToolError("cannot write relation settings: not the leader")
-    values = json.loads(stdin) if stdin else {}
-    values |= dict(word.split("=", 1) for word in given.words)
-    hook._written.setdefault((relation.id, member), {}).update(values)
-
-    def change() -> None:
-        bag = relation.bag(member)
-        bag.update(values)
-        for name in [name for name, value in bag.items() if not value]:
-            del bag[name]
-
-    return hook.later(change)
-
-
-def _network_get(_: Hook, given: Arguments, __: str) -> Any:
-    address = {"hostname": "", "value": LOCAL, "cidr": f"{LOCAL}/8", "address": LOCAL}
-    return {
-        "bind-addresses": [{"mac-address": "", "interface-name": "lo", "addresses": [address]}],
-        "ingress-addresses": [LOCAL],
-        "egress-subnets": [f"{LOCAL}/32"],
-    }
-
-
-def _goal_state(hook: Hook, _: Arguments, __: str) -> Any:
-    since = {"status": "active", "since": "2026-01-01 00:00:00Z"}
-    relations = {one.name: {unit: since for unit in one.remote_units} for one in hook.model.relations}
-    return {"units": {hook.model.unit: since}, "relations": relations}
-
-
-def _action_set(hook: Hook, given: Arguments, _: str) -> str:
-    hook.results |= dict(word.split("=", 1) for word in given.words)
-    return ""
-
-
-def _action_fail(hook: Hook, given: Arguments, _: str) -> str:
-    hook.failure = " ".join(given.words)
-    return ""
-
-
-def _resource_get(hook: Hook, given: Arguments, _: str) -> str:
-    place = hook.model.resources.get(given.words[0])
-    if place is None:
-        raise ToolError(f"could not download resource: {given.words[0]} not found")
-    return place + "\n"
-
-
-def _secret_add(hook: Hook, given: Arguments, _: str) -> str:
-    identity = f"secret:{secrets.token_hex(10)}"
-    content = dict(word.split("=", 1) for word in given.words)
-    made = Secret(given.option("label"), given.option("owner") or "application", content)
-    hook.later(lambda: hook.model.secrets.__setitem__(identity, made))
-    return identity + "\n"
-
-
-def _secret(hook: Hook, given: Arguments) -> tuple[str, Secret]:
-    for identity, secret in hook.model.secrets.items():
-        if identity in given.words[:1] or (not given.words and secret.label == given.option("label")):
-            return identity, secret
-    raise ToolError(f"secret {(given.words or [given.option('label')])[0]!r} not found")
-
-
-def _secret_get(hook: Hook, given: Arguments, _: str) -> Any:
-    return _secret(hook, given)[1].content
-
-
-def _secret_info(hook: Hook, given: Arguments, _: str) -> Any:
-    identity, one = _secret(hook, given)
-    facts = {"revision": one.revision, "label": one.label, "owner": one.owner, "rotation": "never"}
-    return {identity.removeprefix("secret:"): facts}
-
-
-def _secret_set(hook: Hook, given: Arguments, _: str) -> str:
-    _, secret = _secret(hook, given)
-    content = dict(word.split("=", 1) for word in given.words[1:])
-
-    def change() -> None:
-        secret.content, secret.revision = content, secret.revision + 1
-
-    return hook.later(change)
-
-
-def _state_get(hook: Hook, given: Arguments, _: str) -> Any:
-    return hook.model.state.get(given.words[0], "") if given.words else hook.model.state
-
-
-def _state_set(hook: Hook, given: Arguments, _: str) -> str:
-    values = dict(word.split("=", 1) for word in given.words)
-    return hook.later(lambda: hook.model.state.update(values))
-
-
-def _port(opened: bool) -> Callable[[Hook, Arguments, str], str]:
-    def tool(hook: Hook, given: Arguments, _: str) -> str:
-        ports = hook.model.ports
-        return hook.later(lambda: (ports.add if opened else ports.discard)(given.words[0]))
-
-    return tool
-
-
-def _nothing(_: Hook, __: Arguments, ___: str) -> str:
-    return ""
-
-
-def _log_of_action(hook: Hook, given: Arguments, _: str) -> str:
-    hook.event("log", f"ACTION {' '.join(given.words)}")
-    return ""
-
-
-_TOOLS: dict[str, Callable[[Hook, Arguments, str], Any]] = {
-    "action-fail": _action_fail,
-    "action-get": lambda hook, given, _: hook.parameters,
-    "action-log": _log_of_action,
-    "action-set": _action_set,
-    "application-version-set": _version_set,
-    "close-port": _port(opened=False),
-    "config-get": lambda hook, given, _: hook.model.config,
-    "goal-state": _goal_state,
-    "is-leader": lambda hook, given, _: hook.model.leader,
-    "juju-log": _juju_log,
-    "juju-reboot": _nothing,
-    "network-get": _network_get,
-    "open-port": _port(opened=True),
-    "opened-ports": lambda hook, given, _: sorted(hook.model.ports),
-    "relation-get": _relation_get,
-    "relation-ids": _relation_ids,
-    "relation-list": _relation_list,
-    "relation-model-get": lambda hook, given, _: {"uuid": hook.model.uuid},
-    "relation-set": _relation_set,
-    "resource-get": _resource_get,
-    "secret-add": _secret_add,
-    "secret-get": _secret_get,
-    "secret-grant": _nothing,
-    "secret-ids": lambda hook, given, _: list(hook.model.secrets),
-    "secret-info-get": _secret_info,
-    "secret-remove": _nothing,
-    "secret-revoke": _nothing,
-    "secret-set": _secret_set,
-    "state-delete": lambda hook, given, _: hook.later(
-        lambda: hook.model.state.pop(given.words[0], None) and None
-    ),
-    "state-get": _state_get,
-    "state-set": _state_set,
-    "status-get": _status_get,
-    "status-set": _status_set,
-    "storage-get": _nothing,
-    "storage-list": lambda hook, given, _: [],
-}
-NAMES = tuple(_TOOLS)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""Stand-in for Concourse's own program: `--version`, `generate-key`, and a `worker` that runs
-the containerd of its release as the real one does and speaks to the stand-in of a web.
+"""Stand-in for Concourse's own program: `--version`, `generate-key` and `worker`.
 
-What it logs, the environment that it takes and what it does on signals are those of
-Concourse 8 (worker/workercmd, worker/beacon.go, worker/beacon_runner.go).  It has no
-garden server: containers are made through containerd's own socket.
+The worker runs the containerd of its release as the real one does, and speaks to the
+stand-in of a web.  What it logs, the environment that it takes and what it does on
+signals are those of Concourse 8 (worker/workercmd, worker/beacon.go,
+worker/beacon_runner.go).  It has no garden server: containers are made through
+containerd's own socket.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class Worker:
         worker = self
 
         class Health(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 self.send_response(200 if worker._answers() else 503)
                 self.end_headers()
 

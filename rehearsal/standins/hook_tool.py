@@ -17,7 +17,8 @@ def main() -> int:
     stdin = ""
     if "--file" in arguments:
         place = arguments[arguments.index("--file") + 1]
-        stdin = sys.stdin.read() if place == "-" else open(place, encoding="utf-8").read()
+        with open(0 if place == "-" else place, encoding="utf-8") as file:
+            stdin = file.read()
     for number, argument in enumerate(arguments):
         key, mark, place = argument.partition("#file=")
         if mark:

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+class ToolError(Exception):
+    """A tool's complaint; it ends with status 1."""
+
+
 @dataclass
 class Relation:
     """A relation and its databags, one a member (units and applications)."""

@@ -50,11 +50,10 @@ def low_level_runtime() -> str:
     config = configuration()
     match = re.search(r"^\s*runtimes\s*=\s*\[(.*?)\]", config, re.MULTILINE | re.DOTALL)
     names = re.findall(r"[\"']([^\"']+)[\"']", match[1]) if match else ["runc", "crun"]
-    for name in names:
-        found = shutil.which(name)
-        if found:
-            return found
-    die(f"no runtime binary found from candidate list: {names}", sys.argv[1:])
+    found = next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        die(f"no runtime binary found from candidate list: {names}", sys.argv[1:])
+    return found
 
 
 def configuration() -> str:

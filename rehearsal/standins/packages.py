@@ -23,7 +23,7 @@ FLAVOURS = (("580", DRIVER), ("580", OLDER_DRIVER), ("580-server", DRIVER))
 TOOLKIT = "libnvidia-container/stable/deb"
 ARCHIVE = "archive"
 _GPG = f"gpg --homedir {OUTSIDE}/gnupg --batch --quiet --yes"
-_POSTINST = "#!/bin/sh\nset -e\n[ \"$1\" != configure ] || nvidia-ctk config --in-place\n"
+_POSTINST = '#!/bin/sh\nset -e\n[ "$1" != configure ] || nvidia-ctk config --in-place\n'
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,10 @@ def build(machine: Machine) -> Repositories:
             _lay_out(machine.outside / "packages" / folder, package, arch)
         inside = f"{OUTSIDE}/packages/{folder}"
         machine.shell(
-            f"cd {inside}; for d in */; do "
-            f"dpkg-deb --root-owner-group -Znone --build $d {OUTSIDE}/world/{folder} >/dev/null; done",
+            f"cd {inside}\n"
+            "for tree in */; do\n"
+            f"  dpkg-deb --root-owner-group -Znone --build $tree {OUTSIDE}/world/{folder}\n"
+            "done",
             timeout=120,
         )
     key = _make_key(machine)
@@ -155,7 +157,7 @@ def publish(machine: Machine, folder: str) -> None:
     """
     target = machine.outside / "world" / folder
     path = f"{OUTSIDE}/world/{folder}"
-    fields = f"cd {path}; for deb in *.deb; do echo \"$deb\"; dpkg-deb -f $deb; echo; done"
+    fields = f'cd {path}; for deb in *.deb; do echo "$deb"; dpkg-deb -f $deb; echo; done'
     stanzas = []
     for text in machine.shell(fields, timeout=60).strip().split("\n\n"):
         name, _, control = text.partition("\n")
@@ -186,7 +188,8 @@ def _make_key(machine: Machine) -> str:
     """Make the run's signing key; return its public half."""
     return machine.shell(
         f"mkdir -p -m 700 {OUTSIDE}/gnupg\n"
-        f"{_GPG} --passphrase '' --quick-generate-key 'Stand-in <root@localhost>' rsa3072 sign never\n"
+        f"{_GPG} --passphrase '' --quick-generate-key 'Stand-in <root@localhost>' "
+        "rsa3072 sign never\n"
         f"{_GPG} --armor --export",
         timeout=120,
     )

@@ -118,7 +118,7 @@ class _Files(BaseHTTPRequestHandler):
     folder = Path("/nonexistent")
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802  the base class calls it so
+    def do_GET(self) -> None:
         path = self.folder / re.sub(r"^/+|\.\./", "", self.path.partition("?")[0])
         if not path.is_file():
             self.send_error(404)
