@@ -120,7 +120,8 @@ def _charm(choice: Choice, machine: Machine, screen: Screen) -> Path:
     argv = [sys.executable, str(SOURCE / "packing/assemble"), str(folder), "--python", python]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode != 0:
-        raise MachineError(f"The charm could not be assembled: {done.stderr.strip()[-500:]}")
+        said = "\n".join(done.stderr.strip().splitlines()[-3:])
+        raise MachineError(f"The charm could not be assembled:\n{said}")
     return folder
 
 

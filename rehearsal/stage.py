@@ -8,7 +8,7 @@ from . import footprint
 from .choice import Choice
 from .footprint import Footprint
 from .juju import Run, Unit
-from .machine import Machine
+from .machine import Machine, MachineError
 from .screen import Screen
 from .standins.model import Relation
 from .world import World
@@ -38,24 +38,31 @@ class Stage:
         self.packages = self.installed()
 
     def hook(self, name: str, relation: Relation | None = None, remote_unit: str = "") -> Run:
-        """Run a hook, print it, and check that it ended well."""
+        """Run a hook and print it.
+
+        Raises:
+            MachineError: it failed; Juju would go no further either.
+        """
         self.screen.line(name)
         run = self.unit.hook(name, relation, remote_unit)
         self._ended(run)
         return run
 
     def action(self, name: str) -> Run:
-        """Run an action, print it, and check that it ended well."""
+        """Run an action and print it.
+
+        Raises:
+            MachineError: its dispatch failed; what it reports is another matter.
+        """
         self.screen.line(f"{name} (action)")
         run = self.unit.action(name)
         self._ended(run)
         return run
 
     def _ended(self, run: Run) -> None:
-        if run.code == 0:
-            return
-        self.screen.check(False, f"{run.name} ends with status 0", str(run.code))
-        self.screen.plain(run.output[-3000:])
+        if run.code != 0:
+            self.screen.plain(run.output[-3000:])
+            raise MachineError(f"{run.name} failed with status {run.code}.")
 
     @property
     def status(self) -> tuple[str, str]:
