@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from concourse.errors import ConcourseError
-from concourse.proxies import opener_through
 from files import ensure_dir, read_text, remove, write_file
+from proxies import opener_through
 
 Progress = Callable[[str], None]
 

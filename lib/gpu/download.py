@@ -7,9 +7,9 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
 
 from gpu.errors import GpuError
+from proxies import opener_through
 
 _LIMIT = 60.0
 _STEP_LIMIT = 20.0
@@ -27,7 +27,8 @@ def fetch(url: str, proxies: Mapping[str, str]) -> bytes:
         GpuError: it can't be had in time, or is too large.
     """
     deadline = time.monotonic() + _LIMIT
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler(_chosen(url, proxies)))
+    opener = opener_through(proxies)
+    opener.add_handler(urllib.request.FileHandler())  # an air-gapped site's mirror on disk
     data = b""
     try:
         with opener.open(url, timeout=_STEP_LIMIT) as answer:
@@ -49,14 +50,3 @@ def fetch(url: str, proxies: Mapping[str, str]) -> bytes:
 def _unreachable(url: str, why: object) -> GpuError:
     remedy = "check the network and the model's proxies, or set nvidia-repository-key"
     return GpuError(f"{url} can't be had ({why})", retry=True, remedy=remedy)
-
-
-def _chosen(url: str, proxies: Mapping[str, str]) -> dict[str, str]:
-    """Return the proxies to use for an address, none where no_proxy names its host."""
-    host = (urlsplit(url).hostname or "").lower()
-    for name in proxies.get("no_proxy", "").lower().split(","):
-        domain = name.strip().lstrip(".")
-        if domain in ("*", host) or (domain and host.endswith(f".{domain}")):
-            return {}
-    named = {scheme: proxies.get(f"{scheme}_proxy", "") for scheme in ("http", "https")}
-    return {scheme: proxy for scheme, proxy in named.items() if proxy}
