@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attempts
 import pytest
+
+import attempts
 from host import Layout, Trouble
 
 STEP = "release"
