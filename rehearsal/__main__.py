@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -16,8 +17,12 @@ from .screen import Screen
 
 def main() -> int:
     """Play what the command line asks for; return the exit status."""
+    choice = _choice()
+    if os.geteuid() != 0:
+        print("The rehearsal needs root: run it with sudo.", file=sys.stderr)
+        return 1
     try:
-        return play(_choice(), Screen())
+        return play(choice, Screen())
     except MachineError as error:
         print(error, file=sys.stderr)
         return 1

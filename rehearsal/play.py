@@ -51,8 +51,9 @@ def play(choice: Choice, screen: Screen) -> int:
             unit = Unit(machine, model, screen.status)
             unit.install(charm)
             _describe(machine, choice, screen)
-            _acts(Stage(choice, screen, machine, world, unit))
-    return _end(screen)
+            stage = Stage(choice, screen, machine, world, unit)
+            _acts(stage)
+    return _end(stage)
 
 
 def _acts(stage: Stage) -> None:
@@ -74,8 +75,11 @@ def _acts(stage: Stage) -> None:
     parts.remove(stage)
 
 
-def _end(screen: Screen) -> int:
+def _end(stage: Stage) -> int:
+    screen = stage.screen
     screen.part("The end")
+    for fact in stage.summary:
+        screen.line(fact)
     if screen.wrong:
         screen.line(f"{len(screen.wrong)} not as it should be:")
         screen.plain("\n".join(screen.wrong))
@@ -118,7 +122,12 @@ def _charm(choice: Choice, machine: Machine, screen: Screen) -> Path:
     python = machine.run(["env", "python3", "-c", version], timeout=20).stdout.strip()
     screen.line(f"Assembling the charm for Python {python}")
     argv = [sys.executable, str(SOURCE / "packing/assemble"), str(folder), "--python", python]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
+    scratch = machine.place / "scratch"  # the tools leave lock files where they work
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    done = subprocess.run(
+        argv, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     if done.returncode != 0:
         said = "\n".join(done.stderr.strip().splitlines()[-3:])
         raise MachineError(f"The charm could not be assembled:\n{said}")

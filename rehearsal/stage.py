@@ -21,6 +21,7 @@ class Stage:
     Attributes:
         before: the machine's files before the first hook.
         packages: the packages then, "name version".
+        summary: what the end of the play repeats.
         operators: files that the operator changed meanwhile, on the status' advice.
     """
 
@@ -31,6 +32,7 @@ class Stage:
     unit: Unit
     before: Footprint = field(init=False)
     packages: frozenset[str] = field(init=False)
+    summary: list[str] = field(default_factory=list)
     operators: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
