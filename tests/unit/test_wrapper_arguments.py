@@ -63,6 +63,7 @@ def task(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
         "create --console-socket s --pidfd-socket=p --pid-file=create id",
         "create -- id",
         "create create",
+        "--root a:-b create id",
         "create --pid-file create create",
         "--debug create id",
         "--debug=false --systemd-cgroup -debug create id",
@@ -181,7 +182,8 @@ def test_under_another_name_it_is_nvidias_runtime(task: Rig, name: str) -> None:
     link.symlink_to(task.runc)
     text = json.dumps(spec(["NVIDIA_VISIBLE_DEVICES=all"], ["/proc", TASK]))
     task.spec.write_text(text)
-    mine = {"A": "1", "NVIDIA_CTK_CONFIG_FILE_PATH": "/mine", GUARD: "1"}
+    mine = {"NVIDIA_CTK_CONFIG_FILE_PATH": "/mine", GUARD: "1"}
+    mine |= dict.fromkeys(("log", "bundle", "name", "value", "version", "spec", "awk"), "mine")
     argv = ("--root", "/var/run/docker/runtime-runc/moby", "create", "--bundle", ".", "id")
     done = task.execute(link, *argv, env=mine)
 
