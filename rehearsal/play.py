@@ -17,7 +17,7 @@ from .screen import Screen
 from .stage import Stage
 from .standins import gpu, real
 from .standins.model import Model
-from .world import around, knows
+from .world import World, around, knows
 
 SOURCE = Path(__file__).resolve().parent.parent
 
@@ -35,18 +35,14 @@ def play(choice: Choice, screen: Screen) -> int:
         screen.line("Preparing what stands in for the GPU, NVIDIA, Juju and the web")
         gpu.plug(machine, choice.hardware)
         with around(machine, knows(model)) as world:
-            world.offer_release(choice.version, choice.concourse)
-            if choice.toolkit:
-                real.offer_toolkit(world, choice.toolkit, choice.hardware)
-            if choice.libraries:
-                real.install_libraries(machine, choice.libraries)
+            chosen = _furnish(choice, world)
             charm = _charm(choice, machine, screen)
             model.config = {
                 **defaults((charm / "config.yaml").read_text()),
                 **world.options(),
+                **chosen,
                 "deployment-mode": "worker",
                 "enable-gpu": True,
-                "concourse-version": choice.version,
             }
             unit = Unit(machine, model, screen.status)
             unit.install(charm)
@@ -54,6 +50,20 @@ def play(choice: Choice, screen: Screen) -> int:
             stage = Stage(choice, screen, machine, world, unit)
             _acts(stage)
     return _end(stage)
+
+
+def _furnish(choice: Choice, world: World) -> dict[str, str]:
+    """Put in place what was chosen; return the options that lead to it."""
+    options = {"concourse-version": choice.version}
+    world.offer_release(choice.version, choice.concourse)
+    if choice.concourse:
+        real.prepare_release(world.machine)
+    if choice.toolkit:
+        version = real.offer_toolkit(world, choice.toolkit, choice.hardware)
+        options["nvidia-toolkit-version"] = version
+    if choice.libraries:
+        real.install_libraries(world.machine, choice.libraries)
+    return options
 
 
 def _acts(stage: Stage) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
-from rehearsal.machine import Machine
+from rehearsal.machine import Machine, MachineError
 from rehearsal.world import World
 
 from . import packages
@@ -17,8 +18,15 @@ from .gpu import Hardware
 _CONFIG = '[nvidia-container-runtime]\nmode = "cdi"\nruntimes = ["runc", "crun"]\n'
 
 
-def offer_toolkit(world: World, folder: Path, hardware: Hardware) -> None:
-    """Offer NVIDIA's own packages, all those in a folder, in the stand-ins' place."""
+def offer_toolkit(world: World, folder: Path, hardware: Hardware) -> str:
+    """Offer NVIDIA's own packages, all those in a folder, in the stand-ins' place.
+
+    Returns:
+        The toolkit's version in it.
+
+    Raises:
+        MachineError: it isn't among them.
+    """
     machine = world.machine
     arch = machine.shell("dpkg --print-architecture").strip()
     place = f"{packages.TOOLKIT}/{arch}"
@@ -28,8 +36,14 @@ def offer_toolkit(world: World, folder: Path, hardware: Hardware) -> None:
     for archive in folder.glob("*.deb"):
         shutil.copy2(archive, target)
     packages.publish(machine, place)
+    index = (target / "Packages").read_text()
+    found = re.findall(r"^Package: nvidia-container-toolkit$(?:\n.+)*?\nVersion: (.+)", index, re.M)
+    if not found:
+        raise MachineError(f"{folder} holds no package nvidia-container-toolkit.")
     machine.write("/etc/nvidia-container-runtime/config.toml", _CONFIG)
     machine.write("/etc/cdi/nvidia.json", json.dumps(description(hardware), indent=1))
+    version: str = found[-1]
+    return version
 
 
 def description(hardware: Hardware) -> dict[str, object]:
@@ -47,6 +61,12 @@ def description(hardware: Hardware) -> dict[str, object]:
         ],
         "containerEdits": {"deviceNodes": [{"path": path} for path in common]},
     }
+
+
+def prepare_release(machine: Machine) -> None:
+    """Install what a real worker needs of a machine: iptables, for containers' networks."""
+    script = "command -v iptables || { apt-get update -qq; apt-get install -qq -y iptables; }"
+    machine.shell(f"export DEBIAN_FRONTEND=noninteractive\n{script}", timeout=180)
 
 
 def install_libraries(machine: Machine, version: str) -> None:
