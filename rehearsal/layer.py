@@ -18,6 +18,7 @@ NEEDED = {
     "/sbin/init": "systemd-sysv",
     "/usr/bin/dbus-daemon": "dbus",
     "/usr/bin/systemd-nspawn": "systemd-container",
+    "/usr/bin/pgrep": "procps",
     "/usr/bin/gpg": "gpg",
     "/usr/bin/gpg-agent": "gpg-agent",
     "/usr/bin/ssh-keygen": "openssh-client",
