@@ -68,7 +68,12 @@ class Unit:
         self.machine.shell(f"cd {folder}\nchmod 755 hook-tool\n{links}")
 
     def hook(
-        self, name: str, relation: Relation | None = None, remote_unit: str = "", **more: str
+        self,
+        name: str,
+        relation: Relation | None = None,
+        remote_unit: str = "",
+        *,
+        limit: float = _LIMIT,
     ) -> Run:
         """Run a hook to its end.
 
@@ -76,15 +81,19 @@ class Unit:
             name: such as "config-changed", or a relation's event in full.
             relation: the relation that it is about.
             remote_unit: the remote unit, for joined, changed and departed.
-            more: further variables of the hook's environment.
+            limit: when to kill it with SIGKILL, in seconds; what it wrote to databags is
+                lost then, as with Juju.
+
+        Raises:
+            MachineError: it was killed at its limit.
         """
-        env = {"JUJU_HOOK_NAME": name, "JUJU_DISPATCH_PATH": f"hooks/{name}", **more}
+        env = {"JUJU_HOOK_NAME": name, "JUJU_DISPATCH_PATH": f"hooks/{name}"}
         if relation:
             env["JUJU_RELATION"] = relation.name
             env["JUJU_RELATION_ID"] = relation.id
             env["JUJU_REMOTE_APP"] = relation.remote_app
             env["JUJU_REMOTE_UNIT"] = remote_unit
-        return self._dispatch(name, env, relation=relation)
+        return self._dispatch(name, env, limit, relation=relation)
 
     def action(self, name: str, **parameters: Any) -> Run:
         """Run an action to its end."""
@@ -94,9 +103,9 @@ class Unit:
             "JUJU_ACTION_NAME": name,
             "JUJU_ACTION_UUID": str(len(self.runs) + 1),
         }
-        return self._dispatch(name, env, action=name, parameters=parameters)
+        return self._dispatch(name, env, _LIMIT, action=name, parameters=parameters)
 
-    def _dispatch(self, name: str, env: dict[str, str], **what: Any) -> Run:
+    def _dispatch(self, name: str, env: dict[str, str], limit: float, **what: Any) -> Run:
         run = Run(name)
 
         def event(kind: str, text: str) -> None:
@@ -111,7 +120,7 @@ class Unit:
         with agent.serve(self.machine.root / _SOCKET.lstrip("/"), hook):
             done = self.machine.run(
                 [f"{self._agent}/charm/dispatch"],
-                timeout=_LIMIT,
+                timeout=limit,
                 check=False,
                 env=self._environment() | env,
             )

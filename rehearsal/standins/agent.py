@@ -47,6 +47,7 @@ class Hook:
         """Make what was written count: the hook has ended well."""
         for change in self._pending:
             change()
+        self._pending.clear()
 
     def answer(self, tool: str, arguments: list[str], stdin: str) -> str:
         """Return what a tool prints.

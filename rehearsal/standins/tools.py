@@ -48,7 +48,7 @@ def _relation_ids(hook: Hook, given: Arguments, _: str) -> Any:
 
 def _relation_list(hook: Hook, given: Arguments, _: str) -> Any:
     relation = hook.related(given)
-    return relation.remote_app if "app" in given.flags else relation.remote_units
+    return json.dumps(relation.remote_app if "app" in given.flags else relation.remote_units)
 
 
 def _relation_get(hook: Hook, given: Arguments, _: str) -> Any:
