@@ -153,8 +153,12 @@ function variable(text, size,   s) {
     s = substr(s, 1, index(s, "=") - 1)
     if (!(s in ours)) return 0
     text = substr(text, length(s) + 2)
-    if (s == VISIBLE) { asked = text; asks = 1; asked_size = size }
+    if (s == VISIBLE) { asked = text; asks = 1 }
     if (s == CAPABLE) { wanted = text; wants = 1 }
+    # What is taken out has to be sound: a spec that no parser takes must not become one.
+    if (size > LIMIT) long = s
+    gsub(/\\(["\\\/bfnrt]|u[0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f])/, "", text)
+    if (text ~ /[^ -\377]|\\/ && size <= LIMIT) doubt = 1
     return 1
 }
 
@@ -178,6 +182,7 @@ function decide() {
         refuse("this worker has no usable GPU: " ENVIRON["trouble"])
     }
     if (ENVIRON["link"]) refuse("config.json of this task is a symbolic link")
+    if (long != "") refuse(long " is too long")
     read_table()
     asked = asked == "all" ? allowed : chosen()
     if (asked == "") exit 10
@@ -206,7 +211,6 @@ function read_table(   line, field) {
 
 # The full UUIDs of the spellings that were asked for, each once.
 function chosen(   token, n, i, out, given) {
-    if (asked_size > LIMIT) refuse("the list in " VISIBLE " is too long")
     n = split(asked, token, ",")
     for (i = 1; i <= n; i++) {
         if (!(token[i] in uuid))

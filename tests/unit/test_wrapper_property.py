@@ -40,7 +40,7 @@ def _check(rig: Rig, drawn: Drawn, name: str) -> str:
     done = rig.create(old)
     new = done.config.decode()
     where = OUTCOMES.get(done.status, str(done.status))
-    hint = f"{name}: {old!r} became {new!r}, {done.message}"
+    hint = f"{name}: status {done.status}, {done.message!r}, {old!r} became {new!r}"
     if expected.where == "no gpu" and where == "nvidia":
         # A text that isn't JSON can slip through, but only to NVIDIA's runtime, which fails.
         assert not _is_json(old), hint

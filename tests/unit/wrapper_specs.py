@@ -176,7 +176,7 @@ class _Writer:
                 self.space()
                 self.value(each[1], f"{path}/{each[0]}")
             else:
-                self.value(each)
+                self.value(each, f"{path}/-")
         self.space()
         self.out.append(ends[1])
 
