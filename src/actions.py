@@ -1,15 +1,18 @@
-"""What the actions print: the GPUs of a unit, and the checklist."""
+"""What the actions print: the GPUs of a unit, the checklist, the services, the password."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from desired import Wish
 from gpu import inventory
 from gpu.checklist import FAIL, NOT_RUN, PASS, checklist
 from gpu.diagnosis import diagnose
 from gpu.manager import GpuManager
 from host import Layout
+from status import Seen
+from web_desired import WebSide
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,41 @@ def verify_gpu(layout: Layout, status: str) -> Verdict:
     summary = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     results = {"summary": summary, "checklist": "\n".join(map(str, checks))}
     return Verdict(results, counts[FAIL] > 0, summary)
+
+
+def admin_password(side: WebSide) -> dict[str, Any]:
+    """Return what `fly login` needs; empty while the leader has not made a password."""
+    if side.secrets is None:
+        return {}
+    return {
+        "url": side.external_url,
+        "username": side.admin_user,
+        "password": side.secrets.admin_password,
+    }
+
+
+def services(wish: Wish, seen: Seen) -> dict[str, Any]:
+    """Return what the action check-status shows: release, services, links, workers."""
+    results: dict[str, Any] = {
+        "roles": ", ".join(sorted(wish.roles)) or "none yet",
+        "release": seen.version or "none",
+        "wanted-release": wish.release.version,
+    }
+    if "worker" in wish.roles:
+        results["worker"] = {
+            "service": seen.worker.unit,
+            "healthy": seen.worker.healthy,
+            "registered": seen.worker.registered,
+            "settings": "current" if seen.worker.up_to_date else "from before the last change",
+            "webs": ", ".join(wish.web.hosts) if wish.web else "none",
+        }
+    if seen.web:
+        known = seen.web.workers >= 0
+        results["web"] = {
+            "service": seen.web.state.unit,
+            "release": seen.web.state.version or "does not answer",
+            "settings": "current" if seen.web.state.up_to_date else "from before the last change",
+            "workers": seen.web.workers if known else "unknown",
+            "workers-without-tags": seen.web.untagged if known else "unknown",
+        }
+    return results

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A Concourse worker on a machine, with the machine's NVIDIA GPUs for its tasks.
+"""Concourse CI on machines: web, workers, and the machines' NVIDIA GPUs for tasks.
 
 Observes Juju's events, reconciles, hands over: everything else is below.
 """
@@ -7,14 +7,18 @@ Observes Juju's events, reconciles, hands over: everything else is below.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import ops
 
+import database
 import desired
+import peers
 import tsa
-from actions import gpu_status, verify_gpu
+from actions import admin_password, gpu_status, services, verify_gpu
 from desired import InvalidOption, Wish
-from host import Layout
+from host import Layout, Trouble
+from juju import WEB_RELATION, Juju
 from status import unit_status
 from workload import Workload
 
@@ -25,51 +29,68 @@ _CHANGES = (ops.ConfigChangedEvent, ops.UpgradeCharmEvent, ops.ActionEvent)
 
 
 class ConcourseCharm(ops.CharmBase):
-    """Runs a Concourse worker."""
+    """Runs a Concourse web, a worker, or both."""
 
     layout = Layout()
 
     def __init__(self, framework: ops.Framework) -> None:
         super().__init__(framework)
         self._workload = Workload(self.layout, self._progress)
-        tsa_events = self.on[desired.TSA_RELATION]
-        for event in (
-            self.on.install,
-            self.on.start,
-            self.on.config_changed,
-            self.on.upgrade_charm,
-            self.on.update_status,
-            self.on.leader_elected,
-            tsa_events.relation_created,
-            tsa_events.relation_joined,
-            tsa_events.relation_changed,
-            tsa_events.relation_departed,
-            tsa_events.relation_broken,
-        ):
+        for event in self._changing_events():
             framework.observe(event, self._on_change)
+        workers = self.on[WEB_RELATION]
+        for event in (workers.relation_joined, workers.relation_changed):
+            framework.observe(event, self._on_worker)
+        framework.observe(workers.relation_departed, self._on_worker_gone)
         framework.observe(self.on.stop, self._on_stop)
         framework.observe(self.on.remove, self._on_stop)
         framework.observe(self.on.collect_unit_status, self._on_collect_status)
         framework.observe(self.on.gpu_status_action, self._on_gpu_status)
         framework.observe(self.on.verify_gpu_action, self._on_verify_gpu)
         framework.observe(self.on.retry_gpu_action, self._on_retry_gpu)
+        framework.observe(self.on.get_admin_password_action, self._on_get_admin_password)
+        framework.observe(self.on.check_status_action, self._on_check_status)
+        framework.observe(self.on.restart_services_action, self._on_restart_services)
+        framework.observe(self.on.drain_action, self._on_drain)
+        framework.observe(self.on.resume_action, self._on_resume)
+
+    def _changing_events(self) -> Iterator[ops.BoundEvent]:
+        """Every event that may change the wish, or what can be done about it."""
+        on = self.on
+        yield from (on.install, on.start, on.config_changed, on.upgrade_charm, on.update_status)
+        yield from (on.leader_elected, on.secret_changed)
+        for name in (desired.TSA_RELATION, peers.RELATION, *database.RELATIONS):
+            relation = on[name]
+            yield from (relation.relation_created, relation.relation_joined)
+            yield from (relation.relation_changed, relation.relation_departed)
+            yield relation.relation_broken
+        yield from (on[WEB_RELATION].relation_created, on[WEB_RELATION].relation_broken)
 
     def _on_change(self, event: ops.EventBase) -> None:
         try:
-            wish = desired.read(self)
+            wish = desired.read(self, gone=_gone(event))
         except InvalidOption as error:
             log.error("%s", error)
             return  # nothing is changed on a misunderstanding; the status says why
-        if wish.mode != "worker":
+        if not wish.roles:
             return
-        self._workload.reconcile(
-            wish,
-            lambda key: self._publish_key(wish, key),
-            at_once=isinstance(event, _CHANGES),
-        )
+        juju = Juju(self, wish.mode)
+        self._workload.reconcile(wish, juju, at_once=isinstance(event, _CHANGES))
         current = self._workload.observe(wish).version
         if current:
             self.unit.set_workload_version(current)
+
+    def _on_worker(self, event: ops.RelationEvent) -> None:
+        """Let one worker in: one read, however many there are."""
+        said = tsa.worker(event.relation.data[event.unit]) if event.unit else None
+        if said and not self._workload.web.admit(dict([said])):
+            self._on_change(event)
+
+    def _on_worker_gone(self, event: ops.RelationDepartedEvent) -> None:
+        """Let a departed worker's key go, once it has retired."""
+        said = tsa.worker(event.relation.data[event.unit]) if event.unit else None
+        if said:
+            self._workload.web.admit({}, left=(said[0],))
 
     def _on_stop(self, _: ops.EventBase) -> None:
         self._workload.remove()
@@ -101,6 +122,40 @@ class ConcourseCharm(ops.CharmBase):
         self._on_change(event)
         event.set_results({"status": self._status_line()})
 
+    def _on_get_admin_password(self, event: ops.ActionEvent) -> None:
+        wish = self._wish_or_fail(event)
+        if wish is None:
+            return
+        results = admin_password(wish.web_side) if wish.web_side else {}
+        if not results:
+            event.fail("no web runs on this unit, or its password is not made yet")
+            return
+        event.set_results(results)
+
+    def _on_check_status(self, event: ops.ActionEvent) -> None:
+        wish = self._wish_or_fail(event)
+        if wish is not None:
+            event.set_results(services(wish, self._workload.observe(wish)))
+
+    def _on_restart_services(self, event: ops.ActionEvent) -> None:
+        try:
+            self._workload.restart(force=bool(event.params["force"]))
+        except Trouble as trouble:
+            event.fail(str(trouble))
+
+    def _on_drain(self, event: ops.ActionEvent) -> None:
+        try:
+            self._workload.drain()
+        except Trouble as trouble:
+            event.fail(str(trouble))
+
+    def _on_resume(self, event: ops.ActionEvent) -> None:
+        if not self._workload.resume():
+            event.fail("the worker is not drained")
+            return
+        self._on_change(event)
+        event.set_results({"status": self._status_line()})
+
     def _wish_or_fail(self, event: ops.ActionEvent) -> Wish | None:
         try:
             return desired.read(self)
@@ -115,14 +170,15 @@ class ConcourseCharm(ops.CharmBase):
             return str(error)
         return unit_status(wish, self._workload.observe(wish)).message
 
-    def _publish_key(self, wish: Wish, key: str) -> bool:
-        relation = desired.web_relation(self)
-        if relation is None:
-            return False
-        return not tsa.publish_worker(relation, self.unit, wish.worker_name, key)
-
     def _progress(self, text: str) -> None:
         self.unit.status = ops.MaintenanceStatus(text)
+
+
+def _gone(event: ops.EventBase) -> ops.Unit | None:
+    """Return the peer that is on its way out, which Juju may still show."""
+    if isinstance(event, ops.RelationDepartedEvent) and event.relation.name == peers.RELATION:
+        return event.departing_unit
+    return None
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ the wish, so that a slip there never keeps a worker from its CPU work.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,23 +14,25 @@ from pathlib import Path
 
 import ops
 
+import peers
 import tsa
+from concourse.extra_env import WORKER_MANAGED, parse
 from concourse.release import ReleaseWish
 from concourse.worker import worker_name
 from gpu import selection, toolkit
 from gpu.manager import GpuWish
 from gpu.toolkit import ToolkitWish
 from host import Trouble
+from options import InvalidOption, addresses, choice, text
+from web_desired import WebSide, read_web_side
+
+__all__ = ["InvalidOption", "Wish", "read", "tsa_relations"]
 
 MODES = ("auto", "all", "web", "worker")
 LOG_LEVELS = ("debug", "info", "error", "fatal")
 BAGGAGECLAIM_DRIVERS = ("auto", "overlay", "naive", "btrfs")
 TSA_RELATION = "worker-tsa"
 RESOURCE = "concourse"
-
-
-class InvalidOption(ValueError):
-    """An option holds something that it doesn't take; the text is the status."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,19 @@ class Wish:
     Attributes:
         app: the application's name in the model.
         mode: deployment-mode.
+        roles: what this unit runs, "web", "worker" or both; empty while nobody is chosen.
         worker_name: what the worker registers as; unique, from the unit's name.
         release: which Concourse, and where it comes from.
         log_level: Concourse's.
         dns_proxy: containerd-dns-proxy-enable.
         dns_server: containerd-dns-server; "" for the machine's own.
         baggageclaim_driver: as the option says, "auto" included.
+        worker_env: more variables for the worker, none that the charm sets.
+        web_side: how the web is to run; None where this unit runs none.
         gpu: what is wanted of the GPUs; None with enable-gpu=false or a gpu_error.
         gpu_error: why the GPU options can't be read; "" if they can.
         related: whether there is a web to register with.
-        web: what that web has published, once it is whole.
+        web: what that web has published, once it is whole; None for the unit's own.
         web_error: why what it published can't be used; "" if it can.
         proxies: the model's http_proxy, https_proxy and no_proxy, those that are set.
     """
@@ -64,6 +67,9 @@ class Wish:
     dns_proxy: bool
     dns_server: str
     baggageclaim_driver: str
+    roles: frozenset[str] = frozenset({"worker"})
+    worker_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    web_side: WebSide | None = None
     gpu: GpuWish | None = None
     gpu_error: str = ""
     related: bool = False
@@ -72,33 +78,54 @@ class Wish:
     proxies: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(charm: ops.CharmBase) -> Wish:
+def read(charm: ops.CharmBase, gone: ops.Unit | None = None) -> Wish:
     """Read what the operator wants from the model.
+
+    Args:
+        charm: the charm.
+        gone: a peer that is on its way out, which Juju may still show.
 
     Raises:
         InvalidOption: an option other than the GPU's can't be read.
     """
     config = charm.config
     proxies = model_proxies()
-    mode = _choice(config, "deployment-mode", MODES)
-    web, web_error = _web(charm)
-    gpu, gpu_error = _gpu(config, mode, proxies)
+    mode = choice(config, "deployment-mode", MODES)
+    roles = _roles(charm, mode, gone)
+    web, web_error = _web(charm, mode) if "worker" in roles else (None, "")
+    gpu, gpu_error = _gpu(config, mode, proxies) if "worker" in roles else (None, "")
+    try:
+        worker_env = parse(str(config.get("worker-env", "")), WORKER_MANAGED, "worker-env")
+    except ValueError as error:
+        raise InvalidOption(str(error)) from None
     return Wish(
         app=charm.app.name,
         mode=mode,
+        roles=roles,
         worker_name=worker_name(charm.unit.name),
         release=_release(charm, web, proxies),
-        log_level=_choice(config, "log-level", LOG_LEVELS),
+        log_level=choice(config, "log-level", LOG_LEVELS),
         dns_proxy=bool(config["containerd-dns-proxy-enable"]),
-        dns_server=_addresses(config, "containerd-dns-server"),
-        baggageclaim_driver=_choice(config, "baggageclaim-driver", BAGGAGECLAIM_DRIVERS),
+        dns_server=addresses(config, "containerd-dns-server"),
+        baggageclaim_driver=choice(config, "baggageclaim-driver", BAGGAGECLAIM_DRIVERS),
+        worker_env=worker_env,
+        web_side=read_web_side(charm) if "web" in roles else None,
         gpu=gpu,
         gpu_error=gpu_error,
-        related=web_relation(charm) is not None,
+        related=mode == "all" or bool(tsa_relations(charm, mode)),
         web=web,
         web_error=web_error,
         proxies=proxies,
     )
+
+
+def _roles(charm: ops.CharmBase, mode: str, gone: ops.Unit | None) -> frozenset[str]:
+    if mode != "auto":
+        return frozenset({"web", "worker"} if mode == "all" else {mode})
+    chosen = peers.choose_web_unit(charm, gone)
+    if not chosen:
+        return frozenset()
+    return frozenset({"web" if chosen == charm.unit.name else "worker"})
 
 
 def model_proxies() -> dict[str, str]:
@@ -118,11 +145,9 @@ def model_proxies() -> dict[str, str]:
 def _release(charm: ops.CharmBase, web: tsa.Web | None, proxies: Mapping[str, str]) -> ReleaseWish:
     """The web's release where there is one: web and workers must be of one version."""
     config = charm.config
-    version = _text(config, "concourse-version", r"\d{1,4}\.\d{1,4}\.\d{1,4}", "a release, X.Y.Z")
-    url = _text(
-        config, "concourse-release-url", r"https?://[^\s\"'\\]{1,500}", "an http(s) address"
-    )
-    sha256 = _text(config, "concourse-sha256", r"([0-9A-Fa-f]{64})?", "64 hexadecimal digits")
+    version = text(config, "concourse-version", r"\d{1,4}\.\d{1,4}\.\d{1,4}", "a release, X.Y.Z")
+    url = text(config, "concourse-release-url", r"https?://[^\s\"'\\]{1,500}", "an http(s) address")
+    sha256 = text(config, "concourse-sha256", r"([0-9A-Fa-f]{64})?", "64 hexadecimal digits")
     return ReleaseWish(
         version=(web.version if web else "") or version,
         url=url.rstrip("/"),
@@ -141,20 +166,19 @@ def _resource(charm: ops.CharmBase) -> Path | None:
     return path if path.is_file() and path.stat().st_size else None
 
 
-def web_relation(charm: ops.CharmBase) -> ops.Relation | None:
-    """Return the relation to the web, unless it is being broken."""
-    relation = charm.model.get_relation(TSA_RELATION)
-    return relation if relation is not None and relation.active else None
+def tsa_relations(charm: ops.CharmBase, mode: str) -> tuple[ops.Relation, ...]:
+    """Return the relations over which a worker meets its web, none that is being broken."""
+    name = peers.RELATION if mode == "auto" else TSA_RELATION
+    return tuple(relation for relation in charm.model.relations[name] if relation.active)
 
 
-def _web(charm: ops.CharmBase) -> tuple[tsa.Web | None, str]:
-    relation = web_relation(charm)
-    if relation is None:
-        return None, ""
-    try:
-        return tsa.read_web(relation), ""
-    except ValueError as error:
-        return None, str(error)
+def _web(charm: ops.CharmBase, mode: str) -> tuple[tsa.Web | None, str]:
+    for relation in tsa_relations(charm, mode):
+        try:
+            return tsa.read_web(relation), ""
+        except ValueError as error:
+            return None, str(error)
+    return None, ""
 
 
 def _gpu(
@@ -177,32 +201,3 @@ def _gpu(
     except (ValueError, Trouble) as error:
         return None, str(error)
     return GpuWish(request, capabilities, tags, mode, packages, proxies), ""
-
-
-def _choice(config: ops.ConfigData, option: str, allowed: tuple[str, ...]) -> str:
-    value = str(config[option]).strip()
-    if value in allowed:
-        return value
-    raise InvalidOption(f"{option}={shown(value)} is not one of: {', '.join(allowed)}")
-
-
-def _text(config: ops.ConfigData, option: str, pattern: str, what: str) -> str:
-    value = str(config.get(option, "")).strip()
-    if re.fullmatch(pattern, value, re.ASCII):
-        return value
-    raise InvalidOption(f"{option}={shown(value)} is not {what}")
-
-
-def _addresses(config: ops.ConfigData, option: str) -> str:
-    value = str(config.get(option, "")).replace(" ", "")
-    try:
-        for address in value.split(",") if value else ():
-            ipaddress.ip_address(address)
-    except ValueError:
-        raise InvalidOption(f"{option}={shown(value)} is not a list of IP addresses") from None
-    return value
-
-
-def shown(value: str) -> str:
-    """Return an operator's value as one short printable word for a status."""
-    return repr(value if len(value) <= 40 else f"{value[:40]}…")

@@ -1,15 +1,19 @@
 """What was observed -> the one line that `juju status` shows.
 
-The order of priority, first match wins:
+The order of priority, first match wins; a unit with both roles goes through the web's
+part before the worker's:
 
 1. an option that can't be read;
-2. a mode that this revision doesn't have;
+2. with deployment-mode=auto, nobody chosen yet;
 3. no Concourse on the unit yet (release);
-4. no relation to a web, a web's data missing or malformed;
-5. the worker's service: socket taken, failed, draining, starting, not registered;
-6. a release that can't be fetched although an older one runs;
-7. a GPU that was asked for and can't be used (the worker runs CPU work meanwhile);
-8. ready.
+4. the web: its database, its keys, its service;
+5. the worker: no relation to a web, a web's data missing or malformed;
+6. a failure to configure or start either;
+7. the worker's service: drained on request, socket taken, failed, draining, starting, or not
+   registered;
+8. a release that can't be fetched or switched to although another one runs;
+9. a GPU that was asked for and can't be used (the worker runs CPU work meanwhile);
+10. ready.
 """
 
 from __future__ import annotations
@@ -20,8 +24,10 @@ import ops
 
 from attempts import Attempt
 from concourse.worker import WorkerState
+from database import DatabaseTrouble
 from desired import Wish
 from gpu.manager import GpuState
+from web_workload import WebSeen
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Seen:
         service: the last failure to configure or start the worker, if it still stands.
         worker: the worker's service.
         gpu: the GPU side; None with enable-gpu=false.
+        web: the web; None where this unit runs none.
+        drained: whether the operator took the worker out of service.
         gpu_undo: why the GPU set-up could not be taken back yet; "" if nothing is left.
     """
 
@@ -42,30 +50,53 @@ class Seen:
     service: Attempt | None
     worker: WorkerState
     gpu: GpuState | None
+    web: WebSeen | None = None
     gpu_undo: str = ""
+    drained: bool = False
 
 
 def unit_status(wish: Wish, seen: Seen) -> ops.StatusBase:
     """Return the unit's status; the module's docstring gives the order."""
+    worker = "worker" in wish.roles
     return (
-        _mode(wish)
+        _role(wish)
         or _release_missing(seen)
-        or _web(wish)
+        or _database(wish)
+        or (_web(wish) if worker else None)
         or (seen.service and _attempt(seen.service))
-        or _service(seen.worker)
+        or (seen.web and _web_service(seen.web))
+        or (_drained(seen) if worker else None)
+        or (_service(seen.worker) if worker else None)
         or _release_behind(wish, seen)
         or _gpu(wish, seen)
-        or _ready(seen)
+        or _ready(wish, seen)
     )
 
 
-def _mode(wish: Wish) -> ops.StatusBase | None:
-    if wish.mode == "worker":
+def _role(wish: Wish) -> ops.StatusBase | None:
+    if wish.roles:
         return None
-    return ops.BlockedStatus(
-        f"deployment-mode={wish.mode} needs the web, which this revision doesn't have: "
-        "set deployment-mode=worker"
-    )
+    return ops.WaitingStatus("Waiting for the leader to choose the unit that runs the web")
+
+
+def _database(wish: Wish) -> ops.StatusBase | None:
+    side = wish.web_side
+    if side is None:
+        return None
+    if isinstance(side.database, DatabaseTrouble):
+        kind = ops.BlockedStatus if side.database.blocked else ops.WaitingStatus
+        return kind(side.database.message)
+    if side.secrets is None:
+        return ops.WaitingStatus("Waiting for the leader to make the web's keys")
+    return None
+
+
+def _web_service(seen: WebSeen) -> ops.StatusBase | None:
+    if seen.state.unit == "failed":
+        return ops.BlockedStatus("concourse-web.service failed: see journalctl -u concourse-web")
+    if seen.state.unit != "active" or not seen.state.answers:
+        return ops.WaitingStatus("Web is starting")
+    return None
 
 
 def _release_missing(seen: Seen) -> ops.StatusBase | None:
@@ -91,14 +122,20 @@ def _attempt(attempt: Attempt, before: str = "") -> ops.StatusBase:
 
 def _web(wish: Wish) -> ops.StatusBase | None:
     if not wish.related:
-        return ops.BlockedStatus(
-            "No web: juju relate WEB:web-tsa APP:worker-tsa".replace("APP", wish.app)
-        )
+        return ops.BlockedStatus(f"No web: juju relate WEB:web-tsa {wish.app}:worker-tsa")
     if wish.web_error:
         return ops.BlockedStatus(f"The related web's data can't be used: {wish.web_error}")
-    if wish.web is None:
+    if wish.web is None and wish.mode != "all":
         return ops.WaitingStatus("Waiting for the related web to publish its address and key")
     return None
+
+
+def _drained(seen: Seen) -> ops.StatusBase | None:
+    if not seen.drained:
+        return None
+    if seen.worker.unit in ("active", "deactivating"):
+        return ops.MaintenanceStatus("Draining: running builds finish, then the worker stays down")
+    return ops.MaintenanceStatus("Drained: juju run UNIT resume takes it back into service")
 
 
 def _service(worker: WorkerState) -> ops.StatusBase | None:
@@ -134,7 +171,16 @@ def _gpu(wish: Wish, seen: Seen) -> ops.StatusBase | None:
     return ops.BlockedStatus(seen.gpu.trouble)
 
 
-def _ready(seen: Seen) -> ops.StatusBase:
-    if seen.gpu is None:
-        return ops.ActiveStatus("Worker ready")
-    return ops.ActiveStatus(f"Worker ready (GPU: {seen.gpu.count}x NVIDIA)")
+def _ready(wish: Wish, seen: Seen) -> ops.StatusBase:
+    parts = []
+    if seen.web:
+        parts.append("Web ready")
+    if "worker" in wish.roles:
+        gpu = f" (GPU: {seen.gpu.count}x NVIDIA)" if seen.gpu else ""
+        parts.append(f"Worker ready{gpu}")
+    text = ", ".join(parts)
+    if seen.web and seen.web.workers == 0:
+        text += "; no worker yet"
+    elif seen.web and seen.web.untagged == 0:
+        text += "; every worker has tags: untagged steps and checks have nowhere to run"
+    return ops.ActiveStatus(text)

@@ -8,6 +8,9 @@
 | provider, unit | tsa-port | its port, 1 to 65535 |
 | requirer, unit | worker-name | the name that the worker registers under |
 | requirer, unit | worker-public-key | the worker's own key, one OpenSSH public-key line |
+
+Over the peer relation (deployment-mode=auto) the web unit says all four in its own bag,
+as the application's belongs to the leader, who may be a worker.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import ops
 
 from concourse.keys import is_public_key
 
+_HOST_KEY, _VERSION_KEY = "tsa-host-public-key", "concourse-version"
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?")
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}", re.ASCII)
 
@@ -45,26 +49,44 @@ def read_web(relation: ops.Relation) -> Web | None:
         ValueError: a field holds something else than the interface says; the text is one
             sentence that names the field.
     """
-    shared = relation.data[relation.app] if relation.app else {}
-    key = shared.get("tsa-host-public-key", "")
-    version = shared.get("concourse-version", "")
-    hosts = [_host(relation.data[unit]) for unit in relation.units]
+    bags = [relation.data[unit] for unit in relation.units]
+    said = [*([relation.data[relation.app]] if relation.app else []), *bags]
+    key = next((bag[_HOST_KEY] for bag in said if _HOST_KEY in bag), "")
+    version = next((bag[_VERSION_KEY] for bag in said if _VERSION_KEY in bag), "")
+    hosts = [_host(bag) for bag in bags]
     known = tuple(sorted(host for host in hosts if host))
     if not key or not known:
         return None
     if version and not _VERSION.fullmatch(version):
         raise ValueError(f"concourse-version is no release: {_shown(version)}")
-    return Web(known, public_key(key, "tsa-host-public-key"), version)
+    return Web(known, public_key(key, _HOST_KEY), version)
 
 
 def publish_worker(relation: ops.Relation, unit: ops.Unit, name: str, key: str) -> bool:
     """Tell the related web this worker's name and public key; True if they are news."""
-    told = {"worker-name": name, "worker-public-key": key}
-    bag = relation.data[unit]
-    if all(bag.get(field) == value for field, value in told.items()):
-        return False
-    bag.update(told)
-    return True
+    return _tell(relation.data[unit], {"worker-name": name, "worker-public-key": key})
+
+
+def publish_web(bag: ops.RelationDataContent, host: str, port: int) -> None:
+    """Tell workers, in a unit's bag, where this web unit's TSA answers."""
+    _tell(bag, {"tsa-host": host, "tsa-port": str(port)})
+
+
+def publish_web_identity(bag: ops.RelationDataContent, host_key: str, version: str) -> None:
+    """Tell workers how to know the web: its host key, and the release that it runs."""
+    _tell(bag, {_HOST_KEY: host_key, _VERSION_KEY: version})
+
+
+def workers(relation: ops.Relation) -> dict[str, str]:
+    """Return the public keys of a relation's workers by name, as they say them, unchecked."""
+    said = (worker(relation.data[unit]) for unit in relation.units)
+    return dict(each for each in said if each)
+
+
+def worker(bag: ops.RelationDataContent) -> tuple[str, str] | None:
+    """Return what one worker says: its name and its key, unchecked; None if not both."""
+    name, key = bag.get("worker-name", ""), bag.get("worker-public-key", "")
+    return (name, key) if name and key else None
 
 
 def public_key(line: str, field: str) -> str:
@@ -77,6 +99,13 @@ def public_key(line: str, field: str) -> str:
     if not is_public_key(stripped):
         raise ValueError(f"{field} is not one public-key line: {_shown(line)}")
     return " ".join(stripped.split()[:2])
+
+
+def _tell(bag: ops.RelationDataContent, told: dict[str, str]) -> bool:
+    if all(bag.get(field) == value for field, value in told.items()):
+        return False
+    bag.update(told)
+    return True
 
 
 def _host(bag: ops.RelationDataContent) -> str:

@@ -13,14 +13,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import attempts
-from concourse import keys, release, teardown, worker
+from concourse import keys, release, service, teardown, trees, web, worker
+from concourse.errors import ConcourseError
+from concourse.versions import may_switch
+from concourse.web_environment import TSA_PORT, WebSecrets
+from concourse.web_keys import public_host_key
 from concourse.worker import WorkerWish
 from desired import Wish
-from files import remove
+from files import remove, write_file
 from gpu import place
 from gpu.manager import GpuManager, GpuState
 from host import Layout, Trouble, wait_until
+from juju import Juju
 from status import Seen
+from tsa import Web
+from web_workload import WebWorkload
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +39,7 @@ RETIRE_LIMIT = 300.0  # seconds that a removed worker has to finish its builds
 
 
 class Workload:
-    """A unit's Concourse worker and its GPUs.
+    """A unit's Concourse: the worker and its GPUs, the web, or both.
 
     Args:
         layout: where everything lies.
@@ -43,14 +50,14 @@ class Workload:
         self._layout = layout
         self._progress = progress
         self.gpu = GpuManager(layout, progress)
+        self.web = WebWorkload(layout, progress)
 
-    def reconcile(self, wish: Wish, publish_key: Callable[[str], bool], *, at_once: bool) -> None:
+    def reconcile(self, wish: Wish, juju: Juju, *, at_once: bool) -> None:
         """Do what is missing between the machine and the wish.
 
         Args:
-            wish: what the operator wants, mode worker.
-            publish_key: called with the worker's public key, one line, once there is one;
-                says whether the web knew it before.
+            wish: what the operator wants.
+            juju: the model.
             at_once: try again what failed before, even if its pause isn't over.
         """
         tree = self._ensure_release(wish, at_once=at_once)
@@ -61,12 +68,12 @@ class Workload:
                 release.ensure_current(self._layout, tree)  # nothing runs yet that could meet it
             gpu = self._ensure_gpu(wish, at_once=at_once)
             release.ensure_current(self._layout, tree)
-            known = publish_key(keys.ensure_worker_key(self._layout, tree))
-            if self._ensure_worker(wish, gpu, tree):
-                self._progress("Starting the Concourse worker")
-                # The web learns a new key when this hook is over, so there is no use in waiting
-                # for more than a worker that answers.
-                wait_until(lambda: self._started(registered=known), timeout=START_LIMIT)
+            self._leave_other_roles(wish)
+            own = self._worker_key(wish, tree)
+            secrets = self.web.ensure(wish, juju, tree, own if wish.mode == "all" else {})
+            if "worker" in wish.roles:
+                gateway = _own_web(secrets) if wish.mode == "all" else wish.web
+                self._run_worker(wish, juju, gpu, tree, gateway, own[wish.worker_name])
             release.prune(self._layout)
         except (Trouble, OSError) as error:
             self._failed(SERVICE, error)
@@ -83,8 +90,32 @@ class Workload:
             service=attempts.last(self._layout, SERVICE),
             worker=worker.observe(self._layout),
             gpu=self.gpu.observe() if wish.gpu or wish.gpu_error else None,
+            web=self.web.observe(wish.web_side) if wish.web_side else None,
             gpu_undo=undo.what if undo else "",
+            drained=self._drained.exists(),
         )
+
+    def drain(self) -> None:
+        """Have the worker finish its builds and stay down until `resume`; waits for nothing."""
+        write_file(self._drained, "", mode=0o600)
+        service.land(self._layout)
+
+    def resume(self) -> bool:
+        """Let the next reconcile start a drained worker; True if it was drained."""
+        return remove(self._drained)
+
+    def restart(self, *, force: bool) -> None:
+        """Restart what runs; a worker lands first unless forced.  Waits for nothing.
+
+        Raises:
+            Trouble: systemd refused.
+        """
+        for unit in (service.UNIT, service.WEB):
+            if service.show(self._layout, unit).active != "active":
+                continue
+            service.queue(self._layout, "restart", unit)
+            if force and unit == service.UNIT:
+                service.send(self._layout, "SIGTERM", unit)
 
     def remove(self) -> None:
         """Take the worker out of service and leave the machine as it was found."""
@@ -92,12 +123,22 @@ class Workload:
         if not self._undo_gpu():
             log.error("Concourse stays in %s: the GPU wrapper leads there", self._layout.trees)
             return
+        web.remove(self._layout)
         teardown.remove(self._layout)
         self._forget()
+
+    @property
+    def _drained(self) -> Path:
+        return self._layout.state / "drained"
 
     def _ensure_release(self, wish: Wish, *, at_once: bool) -> Path | None:
         """Return the tree to run: the wished release, else the one that is there."""
         current = release.current(self._layout)
+        if current and "web" in wish.roles and trees.VERSION.fullmatch(current.name):
+            refused = may_switch(current.name, wish.release.version)
+            if refused:
+                self._failed(RELEASE, ConcourseError(refused))
+                return current
         if not at_once and not attempts.due(self._layout, RELEASE):
             return current
         try:
@@ -139,23 +180,56 @@ class Workload:
         log.warning("%s: %s", step, trouble)
         attempts.failed(self._layout, step, trouble)
 
-    def _ensure_worker(self, wish: Wish, gpu: GpuState | None, tree: Path) -> bool:
+    def _leave_other_roles(self, wish: Wish) -> None:
+        """Drain and stop what this unit is no longer meant to run; waits for nothing."""
+        if "worker" not in wish.roles:
+            teardown.retire(self._layout)
+        if "web" not in wish.roles:
+            web.land(self._layout)
+
+    def _worker_key(self, wish: Wish, tree: Path) -> dict[str, str]:
+        if "worker" not in wish.roles:
+            return {}
+        return {wish.worker_name: keys.ensure_worker_key(self._layout, tree)}
+
+    def _run_worker(
+        self,
+        wish: Wish,
+        juju: Juju,
+        gpu: GpuState | None,
+        tree: Path,
+        gateway: Web | None,
+        key: str,
+    ) -> None:
+        known = juju.publish_worker_key(wish.worker_name, key) or wish.mode == "all"
+        if self._ensure_worker(wish, gpu, tree, gateway):
+            self._progress("Starting the Concourse worker")
+            # The web learns a new key when this hook is over, so there is no use in waiting
+            # for more than a worker that answers.
+            wait_until(lambda: self._started(registered=known), timeout=START_LIMIT)
+
+    def _ensure_worker(
+        self, wish: Wish, gpu: GpuState | None, tree: Path, gateway: Web | None
+    ) -> bool:
         """Configure the service and have systemd run it; True if it was asked to."""
-        if wish.web is None:
+        if self._drained.exists():
+            return False
+        if gateway is None:
             if not wish.related:
-                teardown.land(self._layout)
+                service.land(self._layout)
             return False
         in_lxd = place.see(self._layout).kind == "lxd"
         worker_wish = WorkerWish(
             name=wish.worker_name,
-            tsa_hosts=wish.web.hosts,
-            tsa_host_key=wish.web.host_key,
+            tsa_hosts=gateway.hosts,
+            tsa_host_key=gateway.host_key,
             tags=gpu.tags if gpu else (),
             log_level=wish.log_level,
             dns_proxy=wish.dns_proxy,
             dns_server=wish.dns_server,
             baggageclaim_driver=worker.baggageclaim_driver(wish.baggageclaim_driver, in_lxd=in_lxd),
             containerd_config=self._layout.gpu_containerd if self.gpu.begun else None,
+            extra=wish.worker_env,
             proxies=wish.proxies,
         )
         worker.ensure_files(self._layout, worker_wish, tree)
@@ -165,3 +239,10 @@ class Workload:
         state = worker.observe(self._layout)
         ready = state.registered if registered else state.healthy
         return state.unit == "failed" or (state.up_to_date and ready)
+
+
+def _own_web(secrets: WebSecrets | None) -> Web | None:
+    """Return the web on this machine as its own worker needs it."""
+    if secrets is None:
+        return None
+    return Web((f"127.0.0.1:{TSA_PORT}",), public_host_key(secrets.tsa_host_key))

@@ -31,6 +31,9 @@ def quoted(value: str) -> str:
 
 
 def parse(text: str) -> dict[str, str]:
-    """Return the variables of a file whose values `quoted` wrote; other lines are left out."""
-    matches = (_LINE.fullmatch(line) for line in text.splitlines())
+    """Return the variables of a file whose values `quoted` wrote; other lines are left out.
+
+    Only a line feed ends a line, as for systemd; U+0085 and U+2028 are part of a value.
+    """
+    matches = (_LINE.fullmatch(line) for line in text.split("\n"))
     return {found[1]: re.sub(r"\\(.)", r"\1", found[2]) for found in matches if found}

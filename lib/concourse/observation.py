@@ -26,6 +26,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from concourse import service
 from concourse.environment import parse
@@ -82,7 +83,7 @@ def observe(layout: Layout) -> WorkerState:
         return WorkerState("failed", socket_taken=taken, result=result or "restarting")
     if state.active != "active" or not state.pid:
         return WorkerState(state.active, socket_taken=taken, result=result)
-    environment = _environment_of(layout, state.pid)
+    environment = environment_of(layout, state.pid)
     return WorkerState(
         unit="active",
         up_to_date=environment.get("CHARM_STAMP", "") == stamp_of_file(layout),
@@ -120,17 +121,18 @@ def socket_taken(layout: Layout) -> str:
     return unit.rpartition(".")[0] or name_of(layout, pid) or "another program"
 
 
-def stamp_of_file(layout: Layout) -> str:
-    """Return the stamp of the environment file: what a worker started now would have."""
-    return parse(read_text(layout.worker_env) or "").get("CHARM_STAMP", "")
+def stamp_of_file(layout: Layout, file: Path | None = None) -> str:
+    """Return the stamp of an environment file (the worker's): what a start now would have."""
+    return parse(read_text(file or layout.worker_env) or "").get("CHARM_STAMP", "")
 
 
 def stamp_of_process(layout: Layout, pid: int) -> str:
-    """Return the stamp that a running worker was started with; "" if it has none."""
-    return _environment_of(layout, pid).get("CHARM_STAMP", "")
+    """Return the stamp that a running service was started with; "" if it has none."""
+    return environment_of(layout, pid).get("CHARM_STAMP", "")
 
 
-def _environment_of(layout: Layout, pid: int) -> dict[str, str]:
+def environment_of(layout: Layout, pid: int) -> dict[str, str]:
+    """Return the environment that a process was started with; empty if it has ended."""
     entries = (read_text(layout.at(f"/proc/{pid}/environ")) or "").split("\0")
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
@@ -139,7 +141,7 @@ def is_registered(layout: Layout, state: service.UnitState) -> bool:
     """Return whether the web has a worker that runs; see the top of this file."""
     if not state.pid:
         return False
-    environment = _environment_of(layout, state.pid)
+    environment = environment_of(layout, state.pid)
     hosts = environment.get("CONCOURSE_TSA_HOST", "").split(",")
     ports = [int(port) for host in hosts if (port := host.rpartition(":")[2]).isdigit()]
     if not is_connected(layout, state.pid, ports):

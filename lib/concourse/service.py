@@ -1,11 +1,12 @@
-"""What systemd knows about the worker's service, and how it is told things.
+"""What systemd knows about a service of ours, and how it is told things.
 
-Nothing here waits for the worker: every request is queued, and a hook goes on.
+Nothing here waits for a service: every request is queued, and a hook goes on.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from concourse.errors import ConcourseError
@@ -14,6 +15,7 @@ from host import Completed, Layout, run
 log = logging.getLogger(__name__)
 
 UNIT = "concourse-worker.service"
+WEB = "concourse-web.service"
 _LIMIT = 30.0  # seconds for a systemctl that only asks or queues
 _PROPERTIES = {
     "LoadState": "not-found",
@@ -30,7 +32,7 @@ _PROPERTIES = {
 
 @dataclass(frozen=True)
 class UnitState:
-    """The worker's service as systemd sees it (org.freedesktop.systemd1(5)).
+    """A service as systemd sees it (org.freedesktop.systemd1(5)).
 
     Attributes:
         load: "loaded", "not-found", "masked", "bad-setting", …
@@ -68,9 +70,9 @@ def systemctl(layout: Layout, *arguments: str, timeout: float = _LIMIT) -> Compl
     return run([layout.program("systemctl"), *arguments], timeout=timeout)
 
 
-def show(layout: Layout) -> UnitState:
-    """Return what systemd knows about the service; CommandError if it doesn't answer."""
-    asked = systemctl(layout, "show", UNIT, f"--property={','.join(_PROPERTIES)}", timeout=10)
+def show(layout: Layout, unit: str = UNIT) -> UnitState:
+    """Return what systemd knows about a service; CommandError if it doesn't answer."""
+    asked = systemctl(layout, "show", unit, f"--property={','.join(_PROPERTIES)}", timeout=10)
     found = dict(_PROPERTIES)
     for line in asked.stdout.splitlines():
         name, equals, value = line.partition("=")
@@ -96,41 +98,112 @@ def daemon_reload(layout: Layout) -> None:
     systemctl(layout, "daemon-reload", timeout=90)
 
 
-def queue(layout: Layout, verb: str) -> None:
-    """Queue start, stop or restart of the service without waiting for it."""
-    log.info("Queueing %s of %s", verb, UNIT)
-    systemctl(layout, verb, "--no-block", UNIT)
+def queue(layout: Layout, verb: str, unit: str = UNIT) -> None:
+    """Queue start, stop or restart of a service without waiting for it."""
+    log.info("Queueing %s of %s", verb, unit)
+    systemctl(layout, verb, "--no-block", unit)
 
 
-def start_is_queued(layout: Layout) -> bool:
-    """Return whether systemd will start the service once it has stopped.
+def start_is_queued(layout: Layout, unit: str = UNIT) -> bool:
+    """Return whether systemd will start a service once it has stopped.
 
     A restart's job is called restart while it stops, and start after that.
     """
     jobs = systemctl(layout, "list-jobs", "--no-legend", "--plain", "--full").stdout
     words = [line.split() for line in jobs.splitlines()]
     return any(
-        len(job) > 2 and job[1] == UNIT and job[2] in ("start", "restart", "try-restart")
+        len(job) > 2 and job[1] == unit and job[2] in ("start", "restart", "try-restart")
         for job in words
     )
 
 
-def send(layout: Layout, signal: str) -> bool:
+def send(layout: Layout, signal: str, unit: str = UNIT) -> bool:
     """Send the main process a signal; False if there is no process to send it to.
 
     `--kill-who` is understood by all of systemd 249 to 257; since 252 it is the older
     spelling of `--kill-whom`.
     """
-    state = show(layout)
+    state = show(layout, unit)
     if state.pid == 0:
         return False
-    argv = [layout.program("systemctl"), "kill", "--kill-who=main", f"--signal={signal}", UNIT]
+    argv = [layout.program("systemctl"), "kill", "--kill-who=main", f"--signal={signal}", unit]
     return run(argv, timeout=_LIMIT, check=False).returncode == 0
 
 
-def require_usable(state: UnitState) -> None:
+def require_usable(state: UnitState, unit: str = UNIT) -> None:
     """Raise ConcourseError if systemd has no service to start."""
     if state.load == "masked":
-        raise ConcourseError(f"{UNIT} is masked", remedy=f"run systemctl unmask {UNIT}", retry=True)
+        raise ConcourseError(f"{unit} is masked", remedy=f"run systemctl unmask {unit}", retry=True)
     if state.load not in ("loaded", ""):
-        raise ConcourseError(f"systemd can't load {UNIT} ({state.load})", retry=True)
+        raise ConcourseError(f"systemd can't load {unit} ({state.load})", retry=True)
+
+
+def ensure_running(
+    layout: Layout, is_current: Callable[[int], bool], change: str, unit: str = UNIT
+) -> bool:
+    """Make a service run with what its files say now; never waits for it.
+
+    A stopped one is started, a failed one too; a running one with older settings gets a
+    restart; one on its way down is left to come up again, which is queued if it isn't.
+
+    Args:
+        layout: the paths.
+        is_current: whether the main process, given by its id, has what the files say.
+        change: what to log before a restart.
+        unit: the service.
+
+    Returns:
+        True if systemd was asked for anything.
+
+    Raises:
+        ConcourseError: systemd has no such service, or it is masked.
+        host.CommandError: systemd refused.
+    """
+    state = show(layout, unit)
+    require_usable(state, unit)
+    changed = False
+    if state.reload_needed:  # a hook was killed before it could
+        daemon_reload(layout)
+        changed = True
+    if not state.enabled:
+        systemctl(layout, "enable", unit)
+        changed = True
+    if state.active == "failed":
+        systemctl(layout, "reset-failed", unit)
+    if state.active in ("inactive", "failed"):
+        queue(layout, "start", unit)
+        return True
+    if state.active == "deactivating" and not start_is_queued(layout, unit):
+        queue(layout, "start", unit)
+        return True
+    if state.active == "active" and not is_current(state.pid):
+        log.info("%s", change)
+        queue(layout, "restart", unit)
+        return True
+    return changed
+
+
+def is_down(layout: Layout, unit: str = UNIT) -> bool:
+    """Return whether a service has no process and no next try."""
+    state = show(layout, unit)
+    return state.active in ("inactive", "failed") and state.pid == 0
+
+
+def land(layout: Layout, unit: str = UNIT) -> bool:
+    """Let a service finish what it does and stop; it isn't started with the machine any more.
+
+    Waits for nothing: systemd does.
+
+    Returns:
+        True if it was running or would have been started.
+
+    Raises:
+        host.CommandError: systemd refused.
+    """
+    state = show(layout, unit)
+    if state.enabled:
+        systemctl(layout, "disable", unit)
+    if is_down(layout, unit):
+        return state.enabled
+    queue(layout, "stop", unit)
+    return True

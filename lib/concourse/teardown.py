@@ -53,7 +53,7 @@ def stop(layout: Layout, *, retire: bool, timeout: float) -> None:
     state = service.show(layout)
     if state.enabled:
         service.systemctl(layout, "disable", service.UNIT)
-    if _is_down(layout):
+    if service.is_down(layout):
         return
     if state.pid == 0:  # it waits for its next try
         service.systemctl(layout, "stop", service.UNIT, timeout=60)
@@ -65,35 +65,35 @@ def stop(layout: Layout, *, retire: bool, timeout: float) -> None:
     if retire:
         log.info("The worker retires")
         service.send(layout, "SIGUSR2")
-    if wait_until(lambda: _is_down(layout), timeout=timeout, interval=1.0):
+    if wait_until(lambda: service.is_down(layout), timeout=timeout, interval=1.0):
         return
     log.warning("The worker did not drain within %g s and is stopped", timeout)
     service.send(layout, "SIGTERM")
-    if not wait_until(lambda: _is_down(layout), timeout=_STOP_LIMIT, interval=0.5):
+    if not wait_until(lambda: service.is_down(layout), timeout=_STOP_LIMIT, interval=0.5):
         service.queue(layout, "stop")
         service.send(layout, "SIGKILL")
-        wait_until(lambda: _is_down(layout), timeout=_STOP_LIMIT, interval=0.5)
-    if not _is_down(layout):
+        wait_until(lambda: service.is_down(layout), timeout=_STOP_LIMIT, interval=0.5)
+    if not service.is_down(layout):
         service.systemctl(layout, "stop", service.UNIT, timeout=60)
 
 
-def land(layout: Layout) -> bool:
-    """Let the worker finish its builds and stop; it isn't started again with the machine.
-
-    Waits for nothing: systemd does.
+def retire(layout: Layout) -> bool:
+    """Have the web drain and forget the worker, which isn't started again; waits for nothing.
 
     Returns:
-        True if it was running or would have been started.
+        True if it was told to, which it is once.
 
     Raises:
         host.CommandError: systemd refused.
     """
     state = service.show(layout)
-    if state.enabled:
-        service.systemctl(layout, "disable", service.UNIT)
-    if _is_down(layout):
-        return state.enabled
-    service.queue(layout, "stop")
+    if not state.enabled:
+        return False
+    if state.pid:
+        log.info("The worker retires")
+        service.send(layout, "SIGUSR2")
+    # Last, so that a kill in between repeats the rest.
+    service.systemctl(layout, "disable", service.UNIT)
     return True
 
 
@@ -147,11 +147,6 @@ def mounts_below(layout: Layout, folder: Path) -> list[str]:
         if point.startswith(inside):
             found.append(point)
     return sorted(found, key=lambda point: point.count("/"), reverse=True)
-
-
-def _is_down(layout: Layout) -> bool:
-    state = service.show(layout)
-    return state.active in ("inactive", "failed") and state.pid == 0
 
 
 def _is_shim(arguments: list[str]) -> bool:

@@ -88,6 +88,7 @@ class WorkerWish:
         baggageclaim_driver: "detect", "overlay", "naive" or "btrfs".
         containerd_config: where a containerd configuration is to lie that pins PATH to
             Concourse's own; None for the one that Concourse writes itself.
+        extra: more variables, none of extra_env.WORKER_MANAGED.
         proxies: `http_proxy`, `https_proxy` and `no_proxy`, as far as set; containers
             get them.
     """
@@ -101,6 +102,7 @@ class WorkerWish:
     dns_server: str = ""
     baggageclaim_driver: str = "detect"
     containerd_config: Path | None = None
+    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxies: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -153,7 +155,7 @@ def ensure_files(layout: Layout, wish: WorkerWish, tree: Path) -> bool:
         "containerd-gpu.toml.j2", prefix=layout.concourse, disabled_plugins=DISABLED_PLUGINS
     )
     host_key = public_line(wish.tsa_host_key, "the web's host key") + "\n"
-    read_at_start = [repr(variables), unit, host_key, _identity(tree)]
+    read_at_start = [repr(variables), unit, host_key, identity(tree)]
     read_at_start.append(read_text(worker_key(layout)) or "")
     if wish.containerd_config:
         read_at_start.append(containerd)
@@ -206,6 +208,7 @@ def environment(layout: Layout, wish: WorkerWish) -> dict[str, str]:
     }
     for name in ("http_proxy", "https_proxy", "no_proxy"):
         variables[name] = wish.proxies.get(name, "")
+    variables.update(wish.extra)
     return {name: value for name, value in variables.items() if value}
 
 
@@ -223,30 +226,17 @@ def ensure_running(layout: Layout) -> bool:
         ConcourseError: systemd has no such service, or it is masked.
         host.CommandError: systemd refused.
     """
-    state = service.show(layout)
-    service.require_usable(state)
-    changed = False
-    if state.reload_needed:  # a hook was killed before it could
-        service.daemon_reload(layout)
-        changed = True
-    if not state.enabled:
-        service.systemctl(layout, "enable", service.UNIT)
-        changed = True
-    if state.active == "failed":
-        service.systemctl(layout, "reset-failed", service.UNIT)
-    if state.active in ("inactive", "failed"):
-        service.queue(layout, "start")
-        return True
-    if state.active == "deactivating" and not service.start_is_queued(layout):
-        service.queue(layout, "start")
-        changed = True
-    if state.active == "active" and stamp_of_process(layout, state.pid) != stamp_of_file(layout):
-        log.info("The worker's settings changed: it restarts when its builds are done")
-        service.queue(layout, "restart")
-        changed = True
-    elif state.active != "deactivating":
-        return changed
-    return _hasten(layout, state) or changed
+    before = service.show(layout)
+
+    def is_current(pid: int) -> bool:
+        return stamp_of_process(layout, pid) == stamp_of_file(layout)
+
+    goes_down = before.active == "deactivating" or (
+        before.active == "active" and not is_current(before.pid)
+    )
+    change = "The worker's settings changed: it restarts when its builds are done"
+    changed = service.ensure_running(layout, is_current, change)
+    return (goes_down and _hasten(layout, before)) or changed
 
 
 def _hasten(layout: Layout, state: service.UnitState) -> bool:
@@ -260,7 +250,7 @@ def _hasten(layout: Layout, state: service.UnitState) -> bool:
     return service.send(layout, "SIGTERM")
 
 
-def _identity(tree: Path) -> str:
+def identity(tree: Path) -> str:
     """Return what tells one release's concourse from another's, without reading it."""
     try:
         status = (tree / "bin/concourse").stat()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,76 +10,7 @@ import pytest
 from ops import testing
 
 import charm
-from concourse.worker import WorkerState
-from desired import Wish
-from gpu.manager import GpuState
-from host import Layout
-from status import Seen
-
-RUNNING = WorkerState(
-    unit="active", up_to_date=True, healthy=True, registered=True, socket_taken=""
-)
-
-SEEN = Seen(version="8.3.0", release=None, service=None, worker=RUNNING, gpu=None)
-
-
-def key() -> str:
-    blob = (7).to_bytes(4, "big") + b"ssh-rsa" + bytes(64)
-    return f"ssh-rsa {base64.b64encode(blob).decode()}"
-
-
-@dataclass
-class FakeWorkload:
-    """Remembers what it was asked for and shows what a test puts in."""
-
-    seen: Seen = SEEN
-    wishes: list[tuple[Wish, bool]] = field(default_factory=list)
-    removed: int = 0
-    key_was_known: bool | None = None
-    gpu: Any = None
-
-    def __call__(self, layout: Layout, progress: Callable[[str], None]) -> FakeWorkload:
-        self.progress = progress
-        return self
-
-    def reconcile(self, wish: Wish, publish_key: Callable[[str], bool], *, at_once: bool) -> None:
-        self.progress("Downloading Concourse 8.3.0 (43 %)")
-        self.wishes.append((wish, at_once))
-        self.key_was_known = publish_key(key())
-
-    def observe(self, wish: Wish) -> Seen:
-        if wish.gpu and self.seen.gpu is None:
-            return replace(self.seen, gpu=GpuState(count=1))
-        return self.seen
-
-    def remove(self) -> None:
-        self.removed += 1
-
-    @property
-    def wish(self) -> Wish:
-        return self.wishes[-1][0]
-
-
-@pytest.fixture
-def workload(monkeypatch: pytest.MonkeyPatch) -> FakeWorkload:
-    fake = FakeWorkload()
-    monkeypatch.setattr(charm, "Workload", fake)
-    return fake
-
-
-@pytest.fixture
-def context(workload: FakeWorkload) -> testing.Context[charm.ConcourseCharm]:
-    return testing.Context(charm.ConcourseCharm)
-
-
-def web(**app: str) -> testing.Relation:
-    return testing.Relation(
-        "worker-tsa",
-        interface="concourse-tsa",
-        remote_app_name="web",
-        remote_app_data=app or {"tsa-host-public-key": key(), "concourse-version": "8.3.0"},
-        remote_units_data={0: {"tsa-host": "10.0.0.2", "tsa-port": "2222"}},
-    )
+from tests.unit.charm_fakes import FakeWorkload, key, web
 
 
 def state(*relations: testing.Relation, **config: Any) -> testing.State:
@@ -181,15 +110,6 @@ def test_something_long_shows_as_maintenance_while_it_runs(
     assert testing.MaintenanceStatus("Downloading Concourse 8.3.0 (43 %)") in (
         context.unit_status_history
     )
-
-
-@pytest.mark.parametrize("mode", ["auto", "all", "web"])
-def test_a_mode_that_needs_the_web_touches_nothing_and_says_so(
-    mode: str, context: testing.Context[charm.ConcourseCharm], workload: FakeWorkload
-) -> None:
-    out = context.run(context.on.install(), state(deployment_mode=mode))
-    assert not workload.wishes
-    assert out.unit_status.message.startswith(f"deployment-mode={mode} needs the web")
 
 
 BAD = {

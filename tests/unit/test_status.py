@@ -71,13 +71,10 @@ TABLE = {
         replace(SEEN, gpu_undo="dpkg is locked"),
         ops.WaitingStatus("Worker ready, GPU set-up not yet removed: dpkg is locked"),
     ),
-    "a mode that needs the web": (
-        replace(WISH, mode="auto"),
+    "nobody chosen yet with mode auto": (
+        replace(WISH, mode="auto", roles=frozenset()),
         SEEN,
-        ops.BlockedStatus(
-            "deployment-mode=auto needs the web, which this revision doesn't have: "
-            "set deployment-mode=worker"
-        ),
+        ops.WaitingStatus("Waiting for the leader to choose the unit that runs the web"),
     ),
     "no relation to a web": (
         replace(WISH, related=False, web=None),

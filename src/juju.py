@@ -1,0 +1,78 @@
+"""What a reconcile tells Juju and asks it for, on behalf of the machine.
+
+The rooms below know nothing of relations, secrets and ports; the workload calls these
+few verbs instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import ops
+
+import database
+import desired
+import peers
+import tsa
+import web_secret
+from concourse.web import WebSecrets
+
+WEB_RELATION = "web-tsa"
+
+
+class Juju:
+    """The model as seen from one unit.
+
+    Args:
+        charm: the charm.
+        mode: deployment-mode, which decides whether TSA data goes over the peer relation.
+    """
+
+    def __init__(self, charm: ops.CharmBase, mode: str) -> None:
+        self._charm = charm
+        self._mode = mode
+
+    def publish_worker_key(self, name: str, key: str) -> bool:
+        """Tell the web this worker's public key; True if it was told before."""
+        relations = desired.tsa_relations(self._charm, self._mode)
+        news = [tsa.publish_worker(each, self._charm.unit, name, key) for each in relations]
+        return bool(news) and not any(news)
+
+    def request_database(self) -> None:
+        """Ask the related PostgreSQL for a database."""
+        database.request(self._charm)
+
+    def secrets(self, make: Callable[[], WebSecrets]) -> WebSecrets | None:
+        """Return what all web units share, made once by the leader."""
+        return web_secret.ensure(self._charm, make)
+
+    def publish_web(self, port: int, host_key: str, version: str) -> None:
+        """Tell workers where this unit's gateway is and how to know it."""
+        for relation in self._worker_relations():
+            bag = relation.data[self._charm.unit]
+            tsa.publish_web(bag, self._address(relation), port)
+            if relation.name == peers.RELATION:
+                tsa.publish_web_identity(bag, host_key, version)
+            elif self._charm.unit.is_leader():
+                tsa.publish_web_identity(relation.data[self._charm.app], host_key, version)
+
+    def workers(self) -> dict[str, str]:
+        """Return the public keys of every related worker by name: one read a worker."""
+        found: dict[str, str] = {}
+        for relation in self._worker_relations():
+            found.update(tsa.workers(relation))
+        return found
+
+    def open_ports(self, *ports: int) -> None:
+        """Open exactly these ports (TCP) when the application is exposed."""
+        self._charm.unit.set_ports(*ports)
+
+    def _worker_relations(self) -> Iterator[ops.Relation]:
+        names = [WEB_RELATION, *([peers.RELATION] if self._mode == "auto" else [])]
+        for name in names:
+            yield from (each for each in self._charm.model.relations[name] if each.active)
+
+    def _address(self, relation: ops.Relation) -> str:
+        binding = self._charm.model.get_binding(relation)
+        address = binding.network.ingress_address if binding else None
+        return str(address or "127.0.0.1")
