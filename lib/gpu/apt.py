@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from files import remove
 from gpu.dpkg import ENV, LOCK_LIMIT, UNPACK_LIMIT, ensure_mended, wait_for_locks
 from gpu.errors import GpuError
 from host import CommandError, Completed, Layout, run
@@ -111,6 +112,7 @@ def install(
     argv += ["--allow-downgrades"] if downgrade else []
     fetch = [*argv, "--download-only", *specs]
     what = f"installing {specs[0].replace('=', ' ')}"
+    before = _archives(layout)
     wait_for_locks(layout)
     try:
         _apt(fetch, DOWNLOAD_LIMIT, proxies, what)
@@ -125,10 +127,16 @@ def install(
             raise first from None
     # All archives are here by now, so this call fetches nothing.  (apt-get's --no-download
     # would say so, but fails with file: repositories: "not absolute", apt 2.6.1.)
-    # APT::Keep-Downloaded-Packages: leave no archive behind that wasn't there before.
-    unpack = [*argv, "-o", "APT::Keep-Downloaded-Packages=false", *specs]
     wait_for_locks(layout)
-    _apt(unpack, UNPACK_LIMIT, proxies, what)
+    _apt([*argv, *specs], UNPACK_LIMIT, proxies, what)
+    # APT::Keep-Downloaded-Packages=false would spare these: an earlier call fetched them.
+    for archive in _archives(layout) - before:
+        remove(archive)
+
+
+def _archives(layout: Layout) -> set[Path]:
+    """Return the packages that apt has downloaded and kept."""
+    return set(layout.at("/var/cache/apt/archives").glob("*.deb"))
 
 
 class _StaleListsError(GpuError):
