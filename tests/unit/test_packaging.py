@@ -120,7 +120,7 @@ class TestCheck:
         "dispatch",
         "src/charm.py",
         "lib/host.py",
-        "templates/runc-gpu-wrapper.j2",
+        *(f"templates/{path.name}" for path in sorted((ROOT / "templates").iterdir())),
         "metadata.yaml",
         "config.yaml",
         "actions.yaml",
@@ -132,10 +132,14 @@ class TestCheck:
         "venv/charmhelpers/__init__.py",
     )
 
-    def check(self, tmp_path: Path, tag: str, module: str, machine: int) -> tuple[int, str]:
+    def check(
+        self, tmp_path: Path, tag: str, module: str, machine: int, *, without: str = ""
+    ) -> tuple[int, str]:
         charm = tmp_path / "made-up.charm"
         with zipfile.ZipFile(charm, "w") as out:
             for name in self.NEEDED:
+                if name == without:
+                    continue
                 entry = zipfile.ZipInfo(name)
                 entry.external_attr = 0o755 << 16
                 out.writestr(entry, "")
@@ -178,3 +182,9 @@ class TestCheck:
         status, said = self.check(tmp_path, tag, module, machine)
         assert status == 1
         assert "is for" in said or "is not for" in said
+
+    @pytest.mark.parametrize("name", NEEDED)
+    def test_refuses_a_charm_that_lacks_a_part(self, tmp_path: Path, name: str) -> None:
+        status, said = self.check(tmp_path, "py3-none-any", "a.abi3.so", 62, without=name)
+        assert status == 1
+        assert f"{name} is missing" in said

@@ -42,7 +42,10 @@ def test_arguments_in_every_spelling() -> None:
 def test_defaults_are_those_that_yaml_reads() -> None:
     text = (SOURCE / "config.yaml").read_text()
     options = yaml.safe_load(text)["options"]
-    assert defaults(text) == {name: one["default"] for name, one in options.items()}
+    written = {name: one["default"] for name, one in options.items() if "default" in one}
+    assert defaults(text) == written
+    # Juju passes on nothing for an option that has no default and isn't set.
+    assert {one["type"] for name, one in options.items() if name not in written} == {"secret"}
 
 
 def test_status_and_log_count_at_once(
@@ -83,6 +86,15 @@ def test_relations_are_listed(hook: Hook) -> None:
     arguments = ["--format=json", "-r", "worker-tsa:1"]
     assert json.loads(hook.answer("relation-list", arguments, "")) == ["web/0"]
     assert json.loads(hook.answer("relation-list", [*arguments, "--app"], "")) == "web"
+
+
+def test_a_relation_that_no_unit_joined_yet_has_its_application(hook: Hook, model: Model) -> None:
+    model.relations[0].remote_units.clear()
+    arguments = ["--format=json", "-r", "worker-tsa:1"]
+    assert hook.answer("relation-list", arguments, "").strip() == "[]"
+    assert hook.answer("relation-list", [*arguments, "--app"], "").strip() == '"web"'
+    bag = hook.answer("relation-get", ["--format=json", "-r", "worker-tsa:1", "-", "web"], "")
+    assert json.loads(bag) == {"concourse-version": "8.3.0"}
 
 
 def test_what_is_not_there_is_an_error(hook: Hook) -> None:
