@@ -44,6 +44,11 @@ def last(layout: Layout, step: str) -> Attempt | None:
     return _read(layout).get(step)
 
 
+def steps(layout: Layout) -> tuple[str, ...]:
+    """Return the steps that have a failure against them."""
+    return tuple(_read(layout))
+
+
 def due(layout: Layout, step: str, *, now: float | None = None) -> bool:
     """Return whether a step may be tried: it never failed, or its pause is over.
 

@@ -36,13 +36,14 @@ def gpu_status(layout: Layout, manager: GpuManager) -> dict[str, Any]:
     state = manager.observe()
     diagnosis = diagnose(seen)
     results: dict[str, Any] = {
-        "diagnosis": diagnosis.message or "ready",
+        "diagnosis": diagnosis.message or state.trouble or "ready",
         "usable": state.count,
         "driver": seen.driver or seen.module or "none",
         "cuda": inventory.cuda_version(layout) if seen.gpus else "unknown",
     }
-    if diagnosis.note:
-        results["note"] = diagnosis.note
+    notes = [note for note in (diagnosis.note, state.note) if note]
+    if notes:
+        results["note"] = "; ".join(notes)
     if state.tags:
         results["tags"] = ", ".join(state.tags)
     for gpu in seen.gpus:

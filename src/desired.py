@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import ops
 
@@ -23,7 +24,7 @@ from gpu import selection, toolkit
 from gpu.manager import GpuWish
 from gpu.toolkit import ToolkitWish
 from host import Trouble
-from options import InvalidOption, addresses, choice, text
+from options import InvalidOption, addresses, choice, shown, text
 from web_desired import WebSide, read_web_side
 
 __all__ = ["InvalidOption", "Wish", "read", "tsa_relations"]
@@ -147,6 +148,10 @@ def _release(charm: ops.CharmBase, web: tsa.Web | None, proxies: Mapping[str, st
     config = charm.config
     version = text(config, "concourse-version", r"\d{1,4}\.\d{1,4}\.\d{1,4}", "a release, X.Y.Z")
     url = text(config, "concourse-release-url", r"https?://[^\s\"'\\]{1,500}", "an http(s) address")
+    try:
+        urlsplit(url)
+    except ValueError as error:
+        raise InvalidOption(f"concourse-release-url={shown(url)}: {error}") from None
     sha256 = text(config, "concourse-sha256", r"([0-9A-Fa-f]{64})?", "64 hexadecimal digits")
     return ReleaseWish(
         version=(web.version if web else "") or version,

@@ -42,6 +42,7 @@ class Seen:
         gpu: the GPU side; None with enable-gpu=false.
         web: the web; None where this unit runs none.
         drained: whether the operator took the worker out of service.
+        gpus_here: what gpu-device-ids could name, where it can't be read; else "".
         gpu_undo: why the GPU set-up could not be taken back yet; "" if nothing is left.
     """
 
@@ -51,6 +52,7 @@ class Seen:
     worker: WorkerState
     gpu: GpuState | None
     web: WebSeen | None = None
+    gpus_here: str = ""
     gpu_undo: str = ""
     drained: bool = False
 
@@ -95,7 +97,8 @@ def _web_service(seen: WebSeen) -> ops.StatusBase | None:
     if seen.state.unit == "failed":
         return ops.BlockedStatus("concourse-web.service failed: see journalctl -u concourse-web")
     if seen.state.unit != "active" or not seen.state.answers:
-        return ops.WaitingStatus("Web is starting")
+        why = f": {seen.state.trouble}" if seen.state.trouble else ""
+        return ops.WaitingStatus(f"Web is starting{why}")
     return None
 
 
@@ -161,14 +164,25 @@ def _service(worker: WorkerState) -> ops.StatusBase | None:
 
 def _gpu(wish: Wish, seen: Seen) -> ops.StatusBase | None:
     if wish.gpu_error:
-        return ops.BlockedStatus(wish.gpu_error)
+        here = f"; here: {seen.gpus_here}" if seen.gpus_here else ""
+        return ops.BlockedStatus(wish.gpu_error + here)
     if seen.gpu_undo:
         return ops.WaitingStatus(f"Worker ready, GPU set-up not yet removed: {seen.gpu_undo}")
-    if seen.gpu is None or seen.gpu.count:
+    return _gpu_trouble(seen.gpu) if seen.gpu else None
+
+
+def _gpu_trouble(gpu: GpuState) -> ops.StatusBase | None:
+    if gpu.count and gpu.note:
+        return ops.WaitingStatus(f"{_worker_ready(gpu)}, but {gpu.note} (will be retried)")
+    if gpu.count:
         return None
-    if seen.gpu.waiting:
-        return ops.WaitingStatus(f"{seen.gpu.trouble} (will be retried)")
-    return ops.BlockedStatus(seen.gpu.trouble)
+    if gpu.waiting:
+        return ops.WaitingStatus(f"{gpu.trouble} (will be retried)")
+    return ops.BlockedStatus(gpu.trouble)
+
+
+def _worker_ready(gpu: GpuState | None) -> str:
+    return f"Worker ready (GPU: {gpu.count}x NVIDIA)" if gpu else "Worker ready"
 
 
 def _ready(wish: Wish, seen: Seen) -> ops.StatusBase:
@@ -176,8 +190,7 @@ def _ready(wish: Wish, seen: Seen) -> ops.StatusBase:
     if seen.web:
         parts.append("Web ready")
     if "worker" in wish.roles:
-        gpu = f" (GPU: {seen.gpu.count}x NVIDIA)" if seen.gpu else ""
-        parts.append(f"Worker ready{gpu}")
+        parts.append(_worker_ready(seen.gpu))
     text = ", ".join(parts)
     if seen.web and seen.web.workers == 0:
         text += "; no worker yet"

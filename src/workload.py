@@ -60,6 +60,8 @@ class Workload:
             juju: the model.
             at_once: try again what failed before, even if its pause isn't over.
         """
+        if wish.gpu is None and not wish.gpu_error:
+            self._undo_gpu()  # needs nothing that could fail to be downloaded
         tree = self._ensure_release(wish, at_once=at_once)
         if tree is None:
             return
@@ -67,6 +69,7 @@ class Workload:
             if release.current(self._layout) is None:
                 release.ensure_current(self._layout, tree)  # nothing runs yet that could meet it
             gpu = self._ensure_gpu(wish, at_once=at_once)
+            self.gpu.carry(tree)
             release.ensure_current(self._layout, tree)
             self._leave_other_roles(wish)
             own = self._worker_key(wish, tree)
@@ -86,11 +89,12 @@ class Workload:
         current = release.current(self._layout)
         return Seen(
             version=current.name if current else "",
-            release=attempts.last(self._layout, RELEASE),
+            release=attempts.last(self._layout, _release_step(wish)),
             service=attempts.last(self._layout, SERVICE),
             worker=worker.observe(self._layout),
             gpu=self.gpu.observe() if wish.gpu or wish.gpu_error else None,
             web=self.web.observe(wish.web_side) if wish.web_side else None,
+            gpus_here=self.gpu.here() if wish.gpu_error.startswith("gpu-device-ids") else "",
             gpu_undo=undo.what if undo else "",
             drained=self._drained.exists(),
         )
@@ -134,26 +138,29 @@ class Workload:
     def _ensure_release(self, wish: Wish, *, at_once: bool) -> Path | None:
         """Return the tree to run: the wished release, else the one that is there."""
         current = release.current(self._layout)
+        step = _release_step(wish)
+        for other in attempts.steps(self._layout):
+            if other.startswith(RELEASE) and other != step:
+                attempts.succeeded(self._layout, other)  # another release is wanted now
         if current and "web" in wish.roles and trees.VERSION.fullmatch(current.name):
             refused = may_switch(current.name, wish.release.version)
             if refused:
-                self._failed(RELEASE, ConcourseError(refused))
+                self._failed(step, ConcourseError(refused))
                 return current
-        if not at_once and not attempts.due(self._layout, RELEASE):
+        if not at_once and not attempts.due(self._layout, step):
             return current
         try:
             tree = release.ensure_tree(self._layout, wish.release, self._progress)
         except (Trouble, OSError) as error:
-            self._failed(RELEASE, error)
+            self._failed(step, error)
             return current
-        attempts.succeeded(self._layout, RELEASE)
+        attempts.succeeded(self._layout, step)
         return tree
 
     def _ensure_gpu(self, wish: Wish, *, at_once: bool) -> GpuState | None:
         if wish.gpu_error:
             return self.gpu.observe() if self.gpu.begun else None  # stays as it is
         if wish.gpu is None:
-            self._undo_gpu()
             return None
         return self.gpu.ensure(wish.gpu, release.trees(self._layout), at_once=at_once)
 
@@ -216,7 +223,7 @@ class Workload:
             return False
         if gateway is None:
             if not wish.related:
-                service.land(self._layout)
+                worker.dismiss(self._layout, keep_config=self.gpu.begun)
             return False
         in_lxd = place.see(self._layout).kind == "lxd"
         worker_wish = WorkerWish(
@@ -239,6 +246,11 @@ class Workload:
         state = worker.observe(self._layout)
         ready = state.registered if registered else state.healthy
         return state.unit == "failed" or (state.up_to_date and ready)
+
+
+def _release_step(wish: Wish) -> str:
+    """Return the name under which a failure to get the wished release is remembered."""
+    return f"{RELEASE} {wish.release.version}"
 
 
 def _own_web(secrets: WebSecrets | None) -> Web | None:

@@ -118,7 +118,7 @@ def download(
             problem = "the connection ended early"
         except urllib.error.HTTPError as error:
             raise _refused(error, url, label) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             problem = _reason(error)
         if time.monotonic() >= deadline:
             what = f"downloading {label} did not finish within {limits.total / 60:.0f} min"
@@ -140,7 +140,7 @@ def fetch_text(url: str, *, label: str, proxies: Mapping[str, str], timeout: flo
             data: bytes = response.read(65536)
     except urllib.error.HTTPError as error:
         raise _refused(error, url, label) from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         what = f"downloading {label} from {_host(url)} failed ({_reason(error)})"
         raise ConcourseError(what, retry=True) from error
     return data.decode("utf-8", "replace")

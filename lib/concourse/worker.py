@@ -250,6 +250,25 @@ def _hasten(layout: Layout, state: service.UnitState) -> bool:
     return service.send(layout, "SIGTERM")
 
 
+def dismiss(layout: Layout, *, keep_config: bool) -> bool:
+    """Let a worker without a web finish and stop; waits for nothing.
+
+    Args:
+        layout: the paths.
+        keep_config: whether the GPU's containerd configuration is still wanted.
+
+    Returns:
+        True if anything changed.
+
+    Raises:
+        host.CommandError: systemd refused.
+    """
+    changed = service.land(layout)
+    if not keep_config and service.is_down(layout):
+        changed |= remove_file(layout.gpu_containerd)
+    return changed
+
+
 def identity(tree: Path) -> str:
     """Return what tells one release's concourse from another's, without reading it."""
     try:

@@ -17,8 +17,7 @@ Taking apart runs backwards, and the marker goes last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attempts
@@ -27,58 +26,17 @@ from gpu import looks, nvidia_config, runtime, selftest, toolkit
 from gpu.diagnosis import diagnose
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory, look
-from gpu.selection import DeviceRequest, Selection, nothing_here, select, tags
-from gpu.toolkit import ToolkitWish
+from gpu.selection import Selection, devices, nothing_here, select, tags
+from gpu.terms import GpuState, GpuWish
 from gpu.wrapper import WRAPPER_NAME, DeviceTable, ensure_devices, ensure_wrapper
 from host import Layout, Trouble
+
+__all__ = ["CHAIN", "PACKAGES", "GpuManager", "GpuState", "GpuWish"]
 
 log = logging.getLogger(__name__)
 
 PACKAGES = "gpu-packages"
 CHAIN = "gpu-chain"
-
-
-@dataclass(frozen=True)
-class GpuWish:
-    """What the operator wants of the GPUs.
-
-    Attributes:
-        request: the parsed gpu-device-ids.
-        capabilities: the normalised gpu-driver-capabilities.
-        tags: the gpu-worker-tags option as it was given.
-        mode: the deployment mode, which decides what "auto" tags are.
-        toolkit: where nvidia-container-toolkit comes from, and which version.
-        proxies: http_proxy, https_proxy, no_proxy.
-    """
-
-    request: DeviceRequest
-    capabilities: str
-    tags: str
-    mode: str
-    toolkit: ToolkitWish
-    proxies: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def spelled(self) -> str:
-        """The part of the wish that decides what the worker offers, as one string."""
-        return f"{self.request} {self.tags} {self.mode}"
-
-
-@dataclass(frozen=True)
-class GpuState:
-    """What was observed about the GPUs, as far as anybody above needs it.
-
-    Attributes:
-        count: GPUs (or MIG devices) that tasks of this worker can use.
-        tags: the tags that the worker carries because of them.
-        trouble: why there are none, one sentence with the remedy; "" if there are some.
-        waiting: the trouble is expected to end by a retry, without the operator.
-    """
-
-    count: int = 0
-    tags: tuple[str, ...] = ()
-    trouble: str = ""
-    waiting: bool = False
 
 
 class GpuManager:
@@ -116,17 +74,39 @@ class GpuManager:
             log.warning("GPU chain: %s", trouble)
             attempts.failed(self._layout, CHAIN, trouble)
             for tree in trees:
-                runtime.restore_tree(tree)  # plain runc serves CPU work
+                self._restore_plain(tree)
         else:
             attempts.succeeded(self._layout, CHAIN)
         return self.observe()
+
+    def carry(self, tree: Path) -> bool:
+        """Give a tree, before it becomes the current one, what the machine's names lead to.
+
+        Whatever the wish is by now: while the charm's set-up stands, nvidia-container-runtime
+        (Docker's, too) goes through the current tree's wrapper and runc.real.
+
+        Returns:
+            True if anything changed.
+
+        Raises:
+            GpuError, OSError: it can't be given them; it must not become current then.
+        """
+        if not self.begun:
+            return False
+        changed = runtime.ensure_backup(tree, keep=self.kept)
+        changed |= ensure_wrapper(self._layout, tree)
+        if runtime.tree_is_wrapped(self._layout.concourse):
+            changed |= runtime.ensure_tree_swapped(tree, keep=self.kept)
+        return changed
 
     def observe(self) -> GpuState:
         """Return what the worker offers now; reads the charm's memory and nothing else."""
         offer = looks.settled(self._layout)
         stands = runtime.chain_stands(self._layout)
         if offer and offer.allowed and stands:
-            return GpuState(count=len(offer.allowed), tags=offer.tags)
+            packages = attempts.last(self._layout, PACKAGES)
+            note = packages.what if packages else ""
+            return GpuState(count=len(offer.allowed), tags=offer.tags, note=note)
         for step in (PACKAGES, CHAIN):
             attempt = attempts.last(self._layout, step)
             if attempt:
@@ -134,6 +114,10 @@ class GpuManager:
         if offer is None or offer.allowed:
             return GpuState(trouble="GPU set-up has not run yet", waiting=True)
         return GpuState(trouble=offer.finding)
+
+    def here(self) -> str:
+        """Return what could be chosen on this machine, as an operator would write it."""
+        return ", ".join(device.id for device in devices(look(self._layout))) or "none"
 
     def undo(self, trees: Sequence[Path]) -> bool:
         """Leave the machine's files as they were found; packages stay installed.
@@ -165,6 +149,13 @@ class GpuManager:
         log.info("GPU wrapper removed")
         return True
 
+    def _restore_plain(self, tree: Path) -> None:
+        """Let plain runc serve CPU work, or, on a full disk, the wrapper that is there."""
+        try:
+            runtime.restore_tree(tree)
+        except OSError as error:
+            log.warning("%s keeps its wrapper: %s", tree, error)
+
     @property
     def _marker(self) -> Path:
         return self._layout.state / "gpu/begun"
@@ -194,18 +185,25 @@ class GpuManager:
             return inventory
         ensure_dir(self._layout.state, 0o700)
         write_file(self._marker, "", mode=0o600)
-        try:
-            changed = toolkit.ensure_driver_tools(
-                self._layout, inventory, wish.proxies, self._progress
-            )
-            changed |= toolkit.ensure_jq(self._layout, wish.proxies, self._progress)
-            changed |= toolkit.ensure_toolkit(self._layout, wish.toolkit, self._progress)
-        except Trouble as trouble:
-            log.warning("GPU packages: %s", trouble)
-            attempts.failed(self._layout, PACKAGES, trouble)
-            return look(self._layout)
-        attempts.succeeded(self._layout, PACKAGES)
-        return look(self._layout) if changed else inventory
+        layout, report = self._layout, self._progress
+        # Each on its own: a mirror of NVIDIA's packages may be all that a site has.
+        steps: tuple[Callable[[], bool], ...] = (
+            lambda: toolkit.ensure_driver_tools(layout, inventory, wish.proxies, report),
+            lambda: toolkit.ensure_toolkit(layout, wish.toolkit, report),
+            lambda: toolkit.ensure_jq(layout, wish.proxies, report),
+        )
+        changed, troubles = False, []
+        for step in steps:
+            try:
+                changed |= step()
+            except Trouble as trouble:
+                log.warning("GPU packages: %s", trouble)
+                troubles.append(trouble)
+        if troubles:
+            attempts.failed(layout, PACKAGES, troubles[0])
+        else:
+            attempts.succeeded(layout, PACKAGES)
+        return look(layout) if changed or troubles else inventory
 
     def _build_chain(self, inventory: GpuInventory, trees: Sequence[Path]) -> None:
         """Build the chain in every tree; the module's docstring gives the order."""
@@ -236,6 +234,10 @@ class GpuManager:
     def _settle(self, wish: GpuWish, inventory: GpuInventory) -> None:
         """Write the device table of what two looks agree on."""
         seen = _offer(wish, inventory)
+        before = looks.settled(self._layout)
+        if before and before.allowed and not seen.allowed and before.wish != seen.wish:
+            # Another wish settles at once; a glitch in that very moment must not.
+            seen = _offer(wish, look(self._layout))
         offer = looks.settle(self._layout, seen)
         if seen.allowed and not offer.allowed:
             # Nothing is lost by believing a gain sooner: the second look is taken now.

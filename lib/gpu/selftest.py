@@ -88,7 +88,7 @@ def _answers(command: Sequence[str], name: str, env: Mapping[str, str] | None = 
         raise GpuError(
             f"GPU self-test failed: {name} gave no version ({error.what})",
             retry=True,
-            remedy="worker runs CPU tasks; juju run UNIT verify-gpu says more",
+            remedy="the worker runs CPU tasks; the action verify-gpu says more",
         ) from error
     if "runc version" not in done.stdout:
         raise GpuError(f"GPU self-test failed: {name} did not reach runc", retry=True)

@@ -115,7 +115,14 @@ def test_something_long_shows_as_maintenance_while_it_runs(
 BAD = {
     "deployment-mode": ["", "Worker", "worker;id", "x" * 5000],
     "concourse-version": ["", "8", "8.3", "latest", "8.3.0/../..", "8.3.0\nX=1", "٨.٣.٠"],
-    "concourse-release-url": ["", "ftp://x", "http://a b", 'http://x"', "file:///etc"],
+    "concourse-release-url": [
+        "",
+        "ftp://x",
+        "http://a b",
+        'http://x"',
+        "file:///etc",
+        "http://[::1",
+    ],
     "concourse-sha256": ["abc", "g" * 64, "a" * 63],
     "log-level": ["", "trace", "INFO"],
     "containerd-dns-server": ["localhost", "1.2.3", "1.1.1.1,", "1.1.1.1\nX=1"],

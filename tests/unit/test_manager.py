@@ -19,7 +19,7 @@ import pytest
 
 import attempts
 from files import ensure_symlink, write_file
-from gpu import looks, runtime
+from gpu import looks, owned, runtime
 from gpu.manager import CHAIN, PACKAGES, GpuManager, GpuWish
 from gpu.selection import DeviceRequest
 from gpu.toolkit import PACKAGES as TOOLKIT
@@ -322,3 +322,59 @@ def test_observing_an_untouched_machine_says_that_nothing_ran_yet(machine: Machi
     assert machine.manager.observe().waiting
     assert looks.settled(machine.layout) is None
     assert attempts.last(machine.layout, CHAIN) is None
+
+
+def test_a_new_tree_gets_the_wrapper_before_it_becomes_current(machine: Machine) -> None:
+    """Docker's nvidia-container-runtime goes through the current tree, whatever the wish is."""
+    machine.ensure()
+    newer = machine.layout.trees / "8.4.0"
+    write_file(newer / "bin/runc", RUNC, mode=0o755)
+    machine.packages("1.17.0-1", want="hold")  # nothing can be built any more
+    assert machine.manager.carry(newer)
+    assert not machine.manager.carry(newer)
+    ensure_symlink(machine.layout.concourse, "concourse-releases/8.4.0")
+    done = subprocess.run(
+        [machine.layout.nvidia_runtime, "--version"], capture_output=True, text=True, check=True
+    )
+    assert "runc version" in done.stdout
+    assert runtime.tree_is_wrapped(newer)
+
+
+def test_a_tree_is_left_alone_where_the_gpu_was_never_begun(machine: Machine) -> None:
+    assert not machine.manager.carry(machine.tree)
+    assert runtime.classify(machine.layout.runc) is runtime.Kind.ORIGINAL
+
+
+def test_a_failed_change_of_the_toolkit_is_a_note_while_the_old_one_works(
+    machine: Machine,
+) -> None:
+    machine.ensure()
+    owned.remember(machine.layout, TOOLKIT)
+    machine.root.program("apt-get", 'echo "E: Could not resolve" >&2; exit 100')
+    machine.root.program("apt-cache", "true")
+    machine.root.program("dpkg", "true")
+    wish = replace(WISH, toolkit=replace(WISH.toolkit, version="1.20.1"))
+    assert machine.ensure(wish, at_once=True) == "GPU: 1x"
+    remembered = attempts.last(machine.layout, PACKAGES)
+    assert remembered is not None
+    assert machine.manager.observe().note == remembered.what
+
+
+def test_a_glitch_in_the_moment_of_a_changed_option_takes_no_gpu_away(machine: Machine) -> None:
+    machine.ensure()
+    once = machine.layout.at("/glitched")
+    machine.root.smi(row(0), extra=f"[ -e {once} ] || {{ : > {once}; exit 255; }}")
+    assert machine.ensure(replace(WISH, tags="mine")) == "GPU: 1x"
+    assert machine.manager.observe().tags == ("mine",)
+
+
+def test_jq_that_can_not_be_had_keeps_no_toolkit_away(machine: Machine) -> None:
+    machine.layout.at("/usr/bin/jq").unlink()
+    machine.root.program("apt-get", 'echo "E: Unable to locate package jq" >&2; exit 100')
+    machine.root.program("dpkg", "true")
+    assert machine.ensure() == "GPU: 1x"
+    assert "jq" in machine.manager.observe().note
+
+
+def test_what_is_here_is_said_as_an_operator_would_write_it(tmp_path: Path) -> None:
+    assert Machine(tmp_path, gpus=2).manager.here() == "0, 1"

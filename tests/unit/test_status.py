@@ -61,6 +61,29 @@ TABLE = {
         replace(SEEN, gpu=GpuState(trouble="apt-get update timed out", waiting=True)),
         ops.WaitingStatus("apt-get update timed out (will be retried)"),
     ),
+    "GPUs usable, a change of the toolkit failed": (
+        GPU_WISH,
+        replace(SEEN, gpu=GpuState(count=2, note="nvidia-container-toolkit 1.20.1 is not there")),
+        ops.WaitingStatus(
+            "Worker ready (GPU: 2x NVIDIA), but nvidia-container-toolkit 1.20.1 is not there "
+            "(will be retried)"
+        ),
+    ),
+    "a list of GPUs that can't be read says what is here": (
+        replace(WISH, gpu_error="gpu-device-ids='x' is no list of devices"),
+        replace(SEEN, gpus_here="0, 1"),
+        ops.BlockedStatus("gpu-device-ids='x' is no list of devices; here: 0, 1"),
+    ),
+    "drained on request": (
+        WISH,
+        replace(SEEN, drained=True, worker=WorkerState("inactive")),
+        ops.MaintenanceStatus("Drained: juju run UNIT resume takes it back into service"),
+    ),
+    "draining on request": (
+        WISH,
+        replace(SEEN, drained=True, worker=replace(RUNNING, unit="deactivating")),
+        ops.MaintenanceStatus("Draining: running builds finish, then the worker stays down"),
+    ),
     "a GPU option that can't be read": (
         replace(WISH, gpu_error="gpu-device-ids='x' is not a list"),
         replace(SEEN, gpu=GpuState(count=1)),
