@@ -10,6 +10,7 @@ import hashlib
 import logging
 import platform
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_URL = "https://github.com/concourse/concourse/releases/download"
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+_SMALLEST = 64 * 1024 * 1024  # bytes; a release file has 900 million
+_KEPT = 24 * 3600.0  # seconds
 _SPARE = 64 * 1024 * 1024  # bytes beyond the tree itself: folders, block ends
 
 
@@ -112,7 +115,7 @@ def ensure_tree(layout: Layout, wish: ReleaseWish, progress: Progress) -> Path:
     layout.trees.mkdir(mode=0o755, parents=True, exist_ok=True)
     if wish.resource and wish.resource.is_file() and wish.resource.stat().st_size > 0:
         if wish.sha256:
-            _compare(wish.resource, "sha256", wish.sha256, "the attached resource concourse")
+            _require_option(wish.resource, wish, "the attached resource concourse")
         _unpack(layout, wish, wish.resource, tree, progress)
     else:
         part = _fetch(layout, wish, progress)
@@ -135,10 +138,7 @@ def file_name(version: str, machine: str = "") -> str:
 
 def _fetch(layout: Layout, wish: ReleaseWish, progress: Progress) -> Path:
     """Download the release file and compare its checksum; return where it lies."""
-    parts = urlsplit(wish.url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        allowed = "it takes an http or https address without user and password"
-        raise ConcourseError(f"concourse-release-url can't be used: {allowed}")
+    host = _host_of(wish.url)
     name = file_name(wish.version)
     url = f"{wish.url.rstrip('/')}/v{wish.version}/{name}"
     label = f"Concourse {wish.version}"
@@ -146,7 +146,7 @@ def _fetch(layout: Layout, wish: ReleaseWish, progress: Progress) -> Path:
     for other in _downloads(layout).glob("*"):
         if not other.name.startswith(part.name):
             remove(other)  # another version's, given up
-    log.info("Downloading %s from %s", label, parts.hostname)
+    log.info("Downloading %s from %s", label, host)
     download(
         url,
         part,
@@ -155,16 +155,49 @@ def _fetch(layout: Layout, wish: ReleaseWish, progress: Progress) -> Path:
         progress=progress,
         limits=wish.limits,
     )
-    kind, expected = "sha256", wish.sha256
-    if not expected:
-        # Releases carry a .sha1 beside them and nothing stronger (facts of v8.2.5).
-        kind, expected = "sha1", _published_sum(url, name, wish)
-    try:
-        _compare(part, kind, expected, name)
-    except ConcourseError:
+    if wish.sha256:
+        try:
+            _require_option(part, wish, name)
+        except ConcourseError:
+            if not _is_worth_keeping(part):
+                forget(part)
+            raise
+        return part
+    # Releases carry a .sha1 beside them and nothing stronger (facts of v8.2.5).
+    expected = _published_sum(url, name, wish)
+    found = _digest(part, "sha1")
+    if found != expected.lower():
         forget(part)
-        raise
+        what = f"{name} has the sha1 {found}, not {expected.lower()}"
+        raise ConcourseError(what, retry=True)
     return part
+
+
+def _is_worth_keeping(part: Path) -> bool:
+    """Return whether a file with another sum than concourse-sha256 says is kept for the next try.
+
+    Most often the option is wrong, and every try would fetch a gigabyte for nothing.  The
+    file goes after a day, for a mirror that was mended meanwhile, and at once if it is too
+    small for a release (a proxy's login page).
+    """
+    status = part.stat()
+    return status.st_size >= _SMALLEST and time.time() - status.st_mtime < _KEPT
+
+
+def _host_of(url: str) -> str:
+    """Return the host of concourse-release-url; an address that can't be used is not quoted."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and "@" not in parts.netloc
+        host = parts.hostname if usable and parts.port != 0 else ""
+    except (
+        ValueError
+    ):  # half an IPv6 address, a port that is no number, signs that look like others
+        host = ""
+    if not host:
+        allowed = "it takes an http or https address without user and password"
+        raise ConcourseError(f"concourse-release-url can't be used: {allowed}")
+    return host
 
 
 def _published_sum(url: str, name: str, wish: ReleaseWish) -> str:
@@ -177,16 +210,29 @@ def _published_sum(url: str, name: str, wish: ReleaseWish) -> str:
     return match[0]
 
 
-def _compare(path: Path, kind: str, expected: str, name: str) -> None:
-    """Raise ConcourseError unless a file has a checksum."""
+def _require_option(path: Path, wish: ReleaseWish, name: str) -> None:
+    """Raise ConcourseError unless a file has the sum of concourse-sha256.
+
+    Trying again is no use then: the version may be the web's, which the option doesn't follow.
+    """
+    expected = wish.sha256.strip().lower()
+    found = _digest(path, "sha256")
+    if found != expected:
+        what = f"concourse-sha256 is {_short(expected)}, but {name} has {_short(found)}"
+        remedy = f"set it to that of version {wish.version}, or leave it empty"
+        raise ConcourseError(what, remedy=remedy)
+
+
+def _digest(path: Path, kind: str) -> str:
     digest = hashlib.new(kind, usedforsecurity=kind != "sha1")
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
-    found = digest.hexdigest()
-    if found != expected.strip().lower():
-        what = f"{name} has the {kind} {found}, not {expected.strip().lower()}"
-        raise ConcourseError(what, retry=True)
+    return digest.hexdigest()
+
+
+def _short(digest: str) -> str:
+    return digest if len(digest) <= 12 else f"{digest[:12]}…"
 
 
 def _unpack(
