@@ -1,5 +1,5 @@
 # Judges config.json and, for a GPU task, rewrites it.  Exit status 10: no GPU; 11: a GPU task,
-# rewritten; 12: refused, and the reason printed.
+# rewritten; 12: refused, nothing written, and the reason printed; 13: not written, or not all of it.
 #
 # zone says where in the spec we are: R the root object, P process, E process.env, M mounts,
 # O one mount, "" anywhere else.  Positions count bytes from 1.  What Go would not write itself
@@ -248,5 +248,5 @@ function write(entries,   at, i) {
         at = cut_to[i] + 1
     }
     print substr(all, at, after + 1 - at) lead entries tail substr(all, after + 1) > file
-    if (close(file)) refuse("config.json of this task could not be written")
+    if (close(file)) exit 13  # a full disk: what is left in the file is no spec to judge again
 }

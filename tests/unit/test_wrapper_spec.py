@@ -169,3 +169,45 @@ def test_a_config_that_cannot_be_written_is_refused(rig: Rig) -> None:
     assert done.status == REFUSED
     assert done.argv == ()
     assert done.message == "config.json of this container could not be judged or written"
+
+
+def test_a_small_config_that_cannot_be_written_is_refused_without_another_look(rig: Rig) -> None:
+    """It fits awk's buffer, so that only the last flush fails, and leaves an empty file."""
+    awk = rig.root / "awk/awk"
+    real, calls = awk.resolve(), rig.root / "calls"
+    awk.unlink()
+    awk.write_text(f'#!/bin/sh\necho >>{calls}\ntrap "" XFSZ\nulimit -f 0\nexec {real} "$@"\n')
+    awk.chmod(0o755)
+    done = rig.create(spec([f"{DEVICES}=0"]))
+
+    assert (done.status, done.argv, done.config) == (REFUSED, (), b"")
+    # An awk either ends by itself then or tells the program.
+    assert done.message in (
+        "config.json of this container could not be judged or written",
+        "config.json of this task could not be written",
+    )
+    assert len(calls.read_text().splitlines()) == 1
+
+
+def test_an_awk_that_tells_of_a_failed_write_is_not_asked_again(rig: Rig) -> None:
+    awk = rig.root / "awk/awk"
+    real, config = awk.resolve(), rig.spec
+    awk.unlink()
+    awk.write_text(f'#!/bin/sh\n{real} "$@"\n: >{config}\nexit 13\n')
+    awk.chmod(0o755)
+    done = rig.create(spec([f"{DEVICES}=0"]))
+
+    assert (done.status, done.argv) == (REFUSED, ())
+    assert done.message == "config.json of this task could not be written"
+
+
+def test_a_reason_that_is_lost_leaves_a_sentence_all_the_same(rig: Rig) -> None:
+    awk = rig.root / "awk/awk"
+    real, calls = awk.resolve(), rig.root / "calls"
+    awk.unlink()
+    awk.write_text(f'#!/bin/sh\n[ -e {calls} ] && exit 1\n: >{calls}\nexec {real} "$@"\n')
+    awk.chmod(0o755)
+    done = rig.create(spec([f"{DEVICES}=7"]))
+
+    assert done.status == REFUSED
+    assert done.message == "config.json of this container could not be judged or written"
