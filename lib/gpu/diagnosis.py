@@ -71,7 +71,7 @@ def diagnose(inventory: GpuInventory) -> Diagnosis:
     7. in LXD, libraries of other versions;
     8. libnvidia-ml missing beside an nvidia-smi;
     9. nvidia-smi hangs, or lists no GPU, by what it says and by its exit status;
-    10. device nodes missing, or closed to unprivileged tasks;
+    10. device nodes missing (in a container CUDA's too), or closed to unprivileged tasks;
     11. MIG mode on, with no MIG device on any GPU;
     12. ready, with a note if a part of it is unwell.
     """
@@ -240,12 +240,21 @@ def _other_library(seen: GpuInventory) -> str:
 
 def _no_nodes(seen: GpuInventory) -> Diagnosis | None:
     if seen.control and seen.nodes:
-        return None
+        return _no_uvm(seen)
     missing = "/dev/nvidiactl" if seen.nodes else "/dev/nvidia0"
     cure = "sudo nvidia-modprobe -c 0 -u, or reboot"
     if seen.place.contained:
         cure = remedy.reopen(seen)
     return _verdict(Finding.NODES_MISSING, f"Device node {missing} is missing: {cure}")
+
+
+def _no_uvm(seen: GpuInventory) -> Diagnosis | None:
+    """In a container nothing can make the node that CUDA needs; elsewhere it comes on demand."""
+    if seen.uvm or not seen.place.contained:
+        return None
+    where = "the LXD host" if seen.place.kind == "lxd" else "its host"
+    cure = f"sudo nvidia-modprobe -c 0 -u on {where}, then restart the container"
+    return _verdict(Finding.NODES_MISSING, f"/dev/nvidia-uvm is not passed through: {cure}")
 
 
 def _closed_nodes(seen: GpuInventory) -> Diagnosis | None:

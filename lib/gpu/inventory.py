@@ -47,6 +47,7 @@ class GpuInventory:
         secure_boot: whether the firmware lets signed modules only; likewise.
         libraries: versions of the libnvidia-ml that lie in the usual folders.
         control: whether /dev/nvidiactl is there.
+        uvm: whether /dev/nvidia-uvm is there, which CUDA needs.
         nodes: the device nodes of GPUs, as "/dev/nvidia0".
         closed: (node, octal mode) of those that not everybody may read and write.
         smi_present: whether there is an nvidia-smi to run.
@@ -70,6 +71,7 @@ class GpuInventory:
     secure_boot: bool = False
     libraries: tuple[str, ...] = ()
     control: bool = False
+    uvm: bool = False
     nodes: tuple[str, ...] = ()
     closed: tuple[tuple[str, str], ...] = ()
     smi_present: bool = False
@@ -110,6 +112,7 @@ def look(layout: Layout, *, timeout: float = 10) -> GpuInventory:
         secure_boot=at_rest and _secure_boot(layout),
         libraries=_libraries(layout),
         control=os.path.exists(layout.at("/dev/nvidiactl")),
+        uvm=os.path.exists(layout.at("/dev/nvidia-uvm")),
         # Only now: run by root, nvidia-smi creates the nodes of a driver that has just loaded.
         nodes=_nodes(layout),
         closed=_closed(layout),

@@ -79,4 +79,6 @@ def _short_of(seen: GpuInventory) -> str:
     branch = int(seen.module.partition(".")[0] or 0)
     if branch < _OLDEST:
         return f"driver {seen.module} is too old for CUDA 11 ({_OLDEST} or newer)"
+    if not seen.uvm:
+        return "/dev/nvidia-uvm is not there yet: nvidia-modprobe makes it on demand"
     return ""

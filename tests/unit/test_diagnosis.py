@@ -23,6 +23,7 @@ GOOD = GpuInventory(
     module=VERSION,
     libraries=(VERSION,),
     control=True,
+    uvm=True,
     nodes=("/dev/nvidia0",),
     smi_present=True,
     smi_code=0,
@@ -331,6 +332,20 @@ TABLE = [
         id="LXD: no control node",
     ),
     pytest.param(
+        {"uvm": False, "place": LXD},
+        Finding.NODES_MISSING,
+        "/dev/nvidia-uvm is not passed through: sudo nvidia-modprobe -c 0 -u on the LXD host, "
+        "then restart the container",
+        id="LXD: no node for CUDA",
+    ),
+    pytest.param(
+        {"uvm": False, "place": DOCKER},
+        Finding.NODES_MISSING,
+        "/dev/nvidia-uvm is not passed through: sudo nvidia-modprobe -c 0 -u on its host, "
+        "then restart the container",
+        id="container: no node for CUDA",
+    ),
+    pytest.param(
         {"closed": (("/dev/nvidia0", "0660"), ("/dev/nvidiactl", "0660"))},
         Finding.NODES_CLOSED,
         "/dev/nvidia0 is 0660, closed to unprivileged tasks: load the nvidia module with "
@@ -420,6 +435,11 @@ READY_TABLE = [
         "driver 390.157 is too old for CUDA 11 (450 or newer)",
         id="an ancient driver",
     ),
+    pytest.param(
+        {"uvm": False},
+        "/dev/nvidia-uvm is not there yet: nvidia-modprobe makes it on demand",
+        id="metal: no node for CUDA yet",
+    ),
 ]
 
 
@@ -450,6 +470,7 @@ inventories = st.builds(
     secure_boot=st.booleans(),
     libraries=st.lists(st.sampled_from([VERSION, "580.82.07"]), unique=True).map(tuple),
     control=st.booleans(),
+    uvm=st.booleans(),
     nodes=st.lists(st.sampled_from(["/dev/nvidia0", "/dev/nvidia1"]), unique=True).map(tuple),
     closed=st.sampled_from([(), (("/dev/nvidia0", "0660"),)]),
     smi_present=st.booleans(),
@@ -478,6 +499,7 @@ def test_any_inventory_has_one_sentence_and_only_whole_ones_are_ready(seen: GpuI
         assert seen.gpus
         assert seen.control
         assert seen.nodes
+        assert seen.uvm or not seen.place.contained
         assert seen.module in seen.libraries
         assert not seen.closed
 

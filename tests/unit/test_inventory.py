@@ -51,6 +51,7 @@ def test_a_working_machine_is_seen_whole(root: Root) -> None:
         module=VERSION,
         libraries=(VERSION,),
         control=True,
+        uvm=True,
         nodes=("/dev/nvidia0", "/dev/nvidia1"),
         smi_present=True,
         smi_code=0,
@@ -225,7 +226,15 @@ def test_nodes_are_gpus_only_and_in_numeric_order(root: Root) -> None:
         root.write(f"/dev/{name}", "")
     seen = look(root.layout)
     assert seen.nodes == tuple(f"/dev/nvidia{index}" for index in range(11))
-    assert seen.control is True
+    assert (seen.control, seen.uvm) == (True, True)
+
+
+def test_the_node_for_cuda_is_one_of_its_own(root: Root) -> None:
+    root.nodes(1)
+    root.layout.at("/dev/nvidia-uvm").unlink()
+    root.write("/dev/nvidia-uvm-tools", "")
+    seen = look(root.layout)
+    assert (seen.control, seen.uvm) == (True, False)
 
 
 @pytest.mark.parametrize(
