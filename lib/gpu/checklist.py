@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpu import looks, probe, runtime, selftest, toolkit
+from gpu.diagnosis import diagnose
+from gpu.inventory import look
+from gpu.looks import Offer
+from gpu.selection import DeviceRequest, select
 from host import Layout, Trouble
 
 PASS = "pass"  # noqa: S105
@@ -40,8 +44,8 @@ def checklist(layout: Layout, status: str) -> tuple[Check, ...]:
         layout: where everything lies.
         status: the unit's status line.
     """
-    offer = looks.settled(layout)
-    count = len(offer.allowed) if offer else 0
+    offer = looks.settled(layout) or Offer()
+    count = len(offer.allowed)
     wanted = f"Worker ready (GPU: {count}x NVIDIA)"
     return (
         _check(f'status shows "{wanted}"', lambda: _status(status, wanted, count)),
@@ -55,8 +59,9 @@ def checklist(layout: Layout, status: str) -> tuple[Check, ...]:
         ),
         _check("jq is installed", lambda: _program(layout, "jq")),
         _check("nvidia-container-toolkit is installed", lambda: _toolkit(layout)),
+        _check("nvidia-smi lists the GPUs that tasks are given", lambda: _here(layout, offer)),
         _check("the chain answers --version, without a loop", lambda: _chain(layout)),
-        _check("a task container sees its GPUs", lambda: _task_sees(layout, count)),
+        _check("a task container sees its GPUs", lambda: _task_sees(layout, offer)),
         _check("a check container sees no GPU", lambda: _check_sees(layout)),
         Check(
             "a GPU pipeline passes",
@@ -125,11 +130,48 @@ def _chain(layout: Layout) -> str:
     return ""
 
 
-def _task_sees(layout: Layout, count: int) -> str:
-    if not count:
+def _here(layout: Layout, offer: Offer) -> str:
+    """Look again: the settled offer follows two looks later, tasks meet what is there now."""
+    if not offer.allowed:
+        return "no GPU is usable"
+    seen = look(layout)
+    diagnosis = diagnose(seen)
+    if not diagnosis.usable:
+        return diagnosis.message
+    # The wish begins with the request; of a list, what was here of it is what counts.
+    everything = offer.wish.startswith(str(DeviceRequest()))
+    request = DeviceRequest() if everything else DeviceRequest(False, offer.allowed)
+    now = select(seen, request)
+    changes = [f"{name} is gone" for name in sorted(set(offer.allowed) - set(now.allowed))]
+    changes += [f"{name} is new" for name in sorted(set(now.allowed) - set(offer.allowed))]
+    if not changes and set(now.spellings) != set(offer.spellings):
+        changes.append("their indices have changed")
+    return ", ".join(changes)
+
+
+def _task_sees(layout: Layout, offer: Offer) -> str:
+    if not offer.allowed:
         return "no GPU is usable"
     nodes = probe.gpu_nodes(probe.devices_in_container(layout, task=True))
-    return "" if nodes else "it sees none"
+    return amiss(nodes, offer)
+
+
+def amiss(nodes: Collection[str], offer: Offer) -> str:
+    """Return what is wrong with the nodes that a task sees; "" if it sees what is offered.
+
+    Their numbers are the driver's, not nvidia-smi's, so that only how many counts.  Of a
+    GPU in MIG mode a task sees the one node, whichever of its MIG devices it has.
+
+    Args:
+        nodes: the names, as "nvidia0".
+        offer: what tasks are given.
+    """
+    # An id is the index of a GPU, or "GPU index:MIG index"; every UUID stands beside one.
+    ids = [name for name, uuid in offer.spellings if name != uuid]
+    wanted = len({name.partition(":")[0] for name in ids})
+    if len(nodes) == wanted:
+        return ""
+    return f"it sees {', '.join(nodes) or 'none'}, of {wanted}"
 
 
 def _check_sees(layout: Layout) -> str:
