@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from . import deployment
 from .choice import Choice
 from .machine import MachineError
 from .play import play, version_of
@@ -22,7 +23,7 @@ def main() -> int:
         print("The rehearsal needs root: run it with sudo.", file=sys.stderr)
         return 1
     try:
-        return play(choice, Screen())
+        return (deployment.play if choice.deployment else play)(choice, Screen())
     except MachineError as error:
         print(error, file=sys.stderr)
         return 1
@@ -36,6 +37,11 @@ def _choice() -> Choice:
         prog="rehearsal",
         description="Run the charm as Juju would, in a throw-away copy of this machine. "
         "The exit status is 0 only if all is as it should be.",
+    )
+    parser.add_argument(
+        "--deployment",
+        action="store_true",
+        help="a web, workers and PostgreSQL, each on a machine of its own",
     )
     parser.add_argument("--gpus", type=int, default=1, metavar="N", help="how many GPUs (1)")
     parser.add_argument("--lxd", action="store_true", help="the machine is an LXD container")
@@ -68,7 +74,19 @@ def _choice() -> Choice:
         toolkit=given.toolkit,
         charm=given.charm,
         keep=given.keep,
+        deployment=given.deployment,
     )
+    alone = (
+        given.lxd,
+        given.no_driver,
+        given.no_passthrough,
+        given.mismatch,
+        given.toolkit,
+        given.concourse,
+        given.keep,
+    )
+    if given.deployment and any(alone):
+        parser.error("--deployment goes with --gpus and --charm only")
     if not given.concourse:
         return choice
     try:

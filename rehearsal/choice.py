@@ -27,6 +27,7 @@ class Choice:
         version: that release's version.
         charm: the charm to run, a folder or a packed one; None to assemble it.
         keep: leave a shell in the machine once the worker is ready.
+        deployment: web, workers and PostgreSQL instead of a worker alone.
     """
 
     gpus: int = 1
@@ -39,6 +40,7 @@ class Choice:
     version: str = VERSION
     charm: Path | None = None
     keep: bool = False
+    deployment: bool = False
 
     @property
     def hostname(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,12 @@ class Run:
     output: str = ""
     results: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
+
+    @property
+    def trouble(self) -> str:
+        """Return what the charm said as it failed; ops logs an exception, prints nothing."""
+        errors = [line for line in self.log if line.startswith("ERROR")]
+        return "\n".join([*errors, self.output])[-3000:].strip()
 
 
 class Unit:
@@ -74,6 +80,7 @@ class Unit:
         remote_unit: str = "",
         *,
         limit: float = _LIMIT,
+        env: Mapping[str, str] | None = None,
     ) -> Run:
         """Run a hook to its end.
 
@@ -83,17 +90,18 @@ class Unit:
             remote_unit: the remote unit, for joined, changed and departed.
             limit: when to kill it with SIGKILL, in seconds; what it wrote to databags is
                 lost then, as with Juju.
+            env: what else Juju says about it, such as JUJU_DEPARTING_UNIT.
 
         Raises:
             MachineError: it was killed at its limit.
         """
-        env = {"JUJU_HOOK_NAME": name, "JUJU_DISPATCH_PATH": f"hooks/{name}"}
+        said = {"JUJU_HOOK_NAME": name, "JUJU_DISPATCH_PATH": f"hooks/{name}", **(env or {})}
         if relation:
-            env["JUJU_RELATION"] = relation.name
-            env["JUJU_RELATION_ID"] = relation.id
-            env["JUJU_REMOTE_APP"] = relation.remote_app
-            env["JUJU_REMOTE_UNIT"] = remote_unit
-        return self._dispatch(name, env, limit, relation=relation)
+            said["JUJU_RELATION"] = relation.name
+            said["JUJU_RELATION_ID"] = relation.id
+            said["JUJU_REMOTE_APP"] = relation.remote_app
+            said["JUJU_REMOTE_UNIT"] = remote_unit
+        return self._dispatch(name, said, limit, relation=relation)
 
     def action(self, name: str, **parameters: Any) -> Run:
         """Run an action to its end."""

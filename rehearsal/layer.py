@@ -22,6 +22,7 @@ NEEDED = {
     "/usr/bin/gpg": "gpg",
     "/usr/bin/gpg-agent": "gpg-agent",
     "/usr/bin/ssh-keygen": "openssh-client",
+    "/sbin/ip": "iproute2",
 }
 # Concourse's worker brings its own containerd and runc, and the charm installs jq itself.
 UNWANTED = ("jq", "runc", "containerd", "containerd.io", "docker.io", "docker-ce", "podman")

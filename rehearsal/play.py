@@ -36,7 +36,7 @@ def play(choice: Choice, screen: Screen) -> int:
         gpu.plug(machine, choice.hardware)
         with around(machine, knows(model)) as world:
             chosen = _furnish(choice, world)
-            charm = _charm(choice, machine, screen)
+            charm = unpacked_charm(choice, machine, screen)
             model.config = {
                 **defaults((charm / "config.yaml").read_text()),
                 **world.options(),
@@ -117,7 +117,7 @@ def _legend(choice: Choice) -> str:
     return f"stand-ins: {', '.join(things)}; all else is real"
 
 
-def _charm(choice: Choice, machine: Machine, screen: Screen) -> Path:
+def unpacked_charm(choice: Choice, machine: Machine, screen: Screen) -> Path:
     """Return the unpacked charm, assembled for the machine's Python if none was given."""
     if choice.charm and choice.charm.is_dir():
         return choice.charm

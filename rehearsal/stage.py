@@ -63,7 +63,7 @@ class Stage:
 
     def _ended(self, run: Run) -> None:
         if run.code != 0:
-            self.screen.plain(run.output[-3000:])
+            self.screen.plain(run.trouble)
             raise MachineError(f"{run.name} failed with status {run.code}.")
 
     @property

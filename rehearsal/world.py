@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,18 +19,16 @@ RELATION = "worker-tsa"
 
 
 @dataclass(frozen=True)
-class World:
-    """What stands around a machine, while it is served.
+class Supplies:
+    """What a machine can fetch, while it is served.
 
     Attributes:
         folder: the folder that is served at `URL`, as seen from here.
-        web: the related web.
         repositories: the apt repositories on offer.
     """
 
     machine: Machine
     folder: Path
-    web: Web
     repositories: Repositories
 
     def options(self) -> dict[str, Any]:
@@ -39,12 +38,6 @@ class World:
             "nvidia-repository-url": f"{URL}/{packages.TOOLKIT}",
             "nvidia-repository-key": self.repositories.key,
         }
-
-    def relation(self, version: str = release.VERSION) -> Relation:
-        """Return a relation to the web with what it publishes; its unit has yet to join."""
-        shared = {"tsa-host-public-key": self.web.host_key, "concourse-version": version}
-        unit = {"tsa-host": "127.0.0.1", "tsa-port": str(web.TSA_PORT)}
-        return Relation(RELATION, 1, "web", [], {"web": shared, "web/0": unit})
 
     def offer_release(self, version: str = release.VERSION, file: Path | None = None) -> None:
         """Offer a Concourse release for download: a stand-in, or a real file."""
@@ -56,6 +49,23 @@ class World:
         link = target / release.file_name(version)
         link.symlink_to(file.resolve())
         release.publish(link)
+
+
+@dataclass(frozen=True)
+class World(Supplies):
+    """What stands around a machine, while it is served.
+
+    Attributes:
+        web: the related web.
+    """
+
+    web: Web
+
+    def relation(self, version: str = release.VERSION) -> Relation:
+        """Return a relation to the web with what it publishes; its unit has yet to join."""
+        shared = {"tsa-host-public-key": self.web.host_key, "concourse-version": version}
+        unit = {"tsa-host": "127.0.0.1", "tsa-port": str(web.TSA_PORT)}
+        return Relation(RELATION, 1, "web", [], {"web": shared, "web/0": unit})
 
 
 @contextmanager
@@ -73,7 +83,24 @@ def around(
     folder = machine.outside / "world"
     peer = Web(authorized)
     with web.serve(machine, peer, folder):
-        yield World(machine, folder, peer, repositories)
+        yield World(machine, folder, repositories, peer)
+
+
+@contextmanager
+def supplied(machine: Machine, like: Supplies | None = None) -> Iterator[Supplies]:
+    """Serve what a machine fetches, without a web, for the length of a `with` block.
+
+    Args:
+        machine: a booted machine.
+        like: another machine's, to be offered the same; else it is built.
+    """
+    folder = machine.outside / "world"
+    if like:
+        shutil.copytree(like.folder, folder, symlinks=True)
+    repositories = like.repositories if like else packages.build(machine)
+    packages.offer_archive(machine, URL, repositories.key)
+    with web.serve_files(machine, folder):
+        yield Supplies(machine, folder, repositories)
 
 
 def knows(model: Model) -> Callable[[str, str], bool]:

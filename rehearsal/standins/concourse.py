@@ -1,15 +1,16 @@
 #!/usr/bin/python3
-"""Stand-in for Concourse's own program: `--version`, `generate-key` and `worker`.
+"""Stand-in for Concourse's own program: `--version`, `generate-key`, `worker` and `web`.
 
 The worker runs the containerd of its release as the real one does, and speaks to the
 stand-in of a web.  What it logs, the environment that it takes and what it does on
 signals are those of Concourse 8 (worker/workercmd, worker/beacon.go,
 worker/beacon_runner.go).  It has no garden server: containers are made through
-containerd's own socket.
+containerd's own socket.  `web` is in a file beside it.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -61,6 +62,9 @@ def main() -> int:
         return subprocess.run([*argv, "-f", target], timeout=60, check=False).returncode
     if arguments == ["worker"]:
         return Worker().run()
+    if arguments == ["web"]:
+        sys.dont_write_bytecode = True
+        return int(importlib.import_module("concourse_web").Web(VERSION).run())
     print(f"unknown command: {' '.join(arguments)}", file=sys.stderr)
     return 1
 

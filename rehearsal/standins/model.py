@@ -1,4 +1,8 @@
-"""Stand-in for a Juju model: what Juju knows of one unit, and of what it is related to."""
+"""Stand-in for a Juju model: what Juju knows of one unit, and of what it is related to.
+
+Where several units are played, what they have in common is one object in all their models:
+an application's options, a relation's databags, the secrets.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +34,42 @@ class Relation:
 
 @dataclass
 class Secret:
-    """A secret that the unit or its application owns, or that was granted to it."""
+    """A secret that the unit or its application owns, or that was granted to it.
+
+    Attributes:
+        owner: "unit" or "application", as the tools say it.
+        holder: the unit or application that owns it; "" where a model has one unit alone.
+        granted: the applications that may read it.
+        older: earlier revisions' content.
+        tracked: the revision that each unit reads, until it asks for the latest.
+    """
 
     label: str
     owner: str
     content: dict[str, str]
     revision: int = 1
+    holder: str = ""
+    granted: set[str] = field(default_factory=set)
+    older: dict[int, dict[str, str]] = field(default_factory=dict)
+    tracked: dict[str, int] = field(default_factory=dict)
+
+    def revise(self, content: dict[str, str]) -> None:
+        """Make a new revision; who tracks an older one goes on reading that."""
+        self.older[self.revision] = self.content
+        self.content, self.revision = content, self.revision + 1
+
+    def read(self, unit: str, *, refresh: bool = False, peek: bool = False) -> dict[str, str]:
+        """Return what a unit gets to see."""
+        if peek:
+            return self.content
+        if refresh or unit not in self.tracked:
+            self.tracked[unit] = self.revision
+        seen = self.tracked[unit]
+        return self.content if seen == self.revision else self.older[seen]
+
+    def is_open_to(self, unit: str) -> bool:
+        app = unit.partition("/")[0]
+        return not self.holder or bool({unit, app} & {self.holder, *self.granted})
 
 
 @dataclass
@@ -43,6 +77,7 @@ class Model:
     """The model as one unit meets it.
 
     Attributes:
+        address: the unit's address on every network.
         config: every option's value, defaults included.
         resources: the place of each attached resource, as the unit sees it.
         status: what the unit last set: its word and its message.
@@ -52,6 +87,7 @@ class Model:
     name: str = "rehearsal"
     uuid: str = "2f6c3b52-7f0e-4a8e-9a57-00c0ffee0000"
     leader: bool = False
+    address: str = "127.0.0.1"
     config: dict[str, Any] = field(default_factory=dict)
     relations: list[Relation] = field(default_factory=list)
     resources: dict[str, str] = field(default_factory=dict)

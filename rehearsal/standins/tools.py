@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import secrets
 from collections.abc import Callable
@@ -12,8 +13,6 @@ from .model import Secret, ToolError
 
 if TYPE_CHECKING:
     from .agent import Hook
-
-LOCAL = "127.0.0.1"
 
 
 def _status_set(hook: Hook, given: Arguments, _: str) -> str:
@@ -54,7 +53,8 @@ def _relation_list(hook: Hook, given: Arguments, _: str) -> Any:
 def _relation_get(hook: Hook, given: Arguments, _: str) -> Any:
     relation = hook.related(given)
     key, member = given.words[0], given.words[1]
-    if member == hook.model.app and not hook.model.leader:
+    of_others = relation.remote_app != hook.model.app  # peers may read what is their own
+    if member == hook.model.app and of_others and not hook.model.leader:
         raise ToolError(f'permission denied: "{hook.model.unit}" is not the leader')
     bag = {**relation.bag(member), **hook.written.get((relation.id, member), {})}
     bag = {name: value for name, value in bag.items() if value}
@@ -79,12 +79,14 @@ def _relation_set(hook: Hook, given: Arguments, stdin: str) -> str:
     return hook.later(change)
 
 
-def _network_get(_: Hook, __: Arguments, ___: str) -> Any:
-    address = {"hostname": "", "value": LOCAL, "cidr": f"{LOCAL}/8", "address": LOCAL}
+def _network_get(hook: Hook, _: Arguments, __: str) -> Any:
+    mine = hook.model.address
+    subnet = str(ipaddress.ip_network(f"{mine}/24", strict=False))
+    address = {"hostname": "", "value": mine, "cidr": subnet, "address": mine}
     return {
-        "bind-addresses": [{"mac-address": "", "interface-name": "lo", "addresses": [address]}],
-        "ingress-addresses": [LOCAL],
-        "egress-subnets": [f"{LOCAL}/32"],
+        "bind-addresses": [{"mac-address": "", "interface-name": "eth0", "addresses": [address]}],
+        "ingress-addresses": [mine],
+        "egress-subnets": [f"{mine}/32"],
     }
 
 
@@ -114,22 +116,28 @@ def _resource_get(hook: Hook, given: Arguments, _: str) -> str:
 def _secret_add(hook: Hook, given: Arguments, _: str) -> str:
     identity = f"secret:{secrets.token_hex(10)}"
     content = dict(word.split("=", 1) for word in given.words)
-    made = Secret(given.option("label"), given.option("owner") or "application", content)
+    owner = given.option("owner") or "application"
+    holder = hook.model.unit if owner == "unit" else hook.model.app
+    made = Secret(given.option("label"), owner, content, holder=holder)
     hook.later(lambda: hook.model.secrets.__setitem__(identity, made))
     return identity + "\n"
 
 
 def _secret(hook: Hook, given: Arguments) -> tuple[str, Secret]:
     for identity, secret in hook.model.secrets.items():
-        if identity in given.words[:1] or (
-            not given.words and secret.label == given.option("label")
-        ):
+        named = identity in given.words[:1]
+        if named and not secret.is_open_to(hook.model.unit):
+            raise ToolError("permission denied")
+        labelled = secret.label == given.option("label") and secret.is_open_to(hook.model.unit)
+        if named or (not given.words and labelled):
             return identity, secret
     raise ToolError(f"secret {(given.words or [given.option('label')])[0]!r} not found")
 
 
 def _secret_get(hook: Hook, given: Arguments, _: str) -> Any:
-    return _secret(hook, given)[1].content
+    secret = _secret(hook, given)[1]
+    refresh, peek = "refresh" in given.flags, "peek" in given.flags
+    return secret.read(hook.model.unit, refresh=refresh, peek=peek)
 
 
 def _secret_info(hook: Hook, given: Arguments, _: str) -> Any:
@@ -141,11 +149,7 @@ def _secret_info(hook: Hook, given: Arguments, _: str) -> Any:
 def _secret_set(hook: Hook, given: Arguments, _: str) -> str:
     _, secret = _secret(hook, given)
     content = dict(word.split("=", 1) for word in given.words[1:])
-
-    def change() -> None:
-        secret.content, secret.revision = content, secret.revision + 1
-
-    return hook.later(change)
+    return hook.later(lambda: secret.revise(content))
 
 
 def _state_get(hook: Hook, given: Arguments, _: str) -> Any:

@@ -87,6 +87,18 @@ def serve(machine: Machine, web: Web, folder: Path) -> Iterator[None]:
     """Serve a folder's files and a web's gateway to a machine for a `with` block's length."""
     gateway = machine.listen(TSA_PORT)
     threading.Thread(target=_accept, args=(gateway, web), daemon=True).start()
+    try:
+        with serve_files(machine, folder):
+            yield
+    finally:
+        with suppress(OSError):
+            gateway.shutdown(socket.SHUT_RDWR)
+        gateway.close()
+
+
+@contextmanager
+def serve_files(machine: Machine, folder: Path) -> Iterator[None]:
+    """Serve a folder's files to a machine for the length of a `with` block."""
     handler = type("Files", (_Files,), {"folder": folder})
     listener = machine.listen(FILES_PORT)
     server = ThreadingHTTPServer(("127.0.0.1", FILES_PORT), handler, bind_and_activate=False)
@@ -98,9 +110,6 @@ def serve(machine: Machine, web: Web, folder: Path) -> Iterator[None]:
     finally:
         server.shutdown()
         server.server_close()
-        with suppress(OSError):
-            gateway.shutdown(socket.SHUT_RDWR)
-        gateway.close()
 
 
 def _accept(gateway: socket.socket, web: Web) -> None:
