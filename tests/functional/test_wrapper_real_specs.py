@@ -12,7 +12,7 @@ from tests.unit.wrapper_rig import PAIR_IDS, PAIRS, Rig
 TOTAL = 10_000
 
 
-@pytest.mark.parametrize(("number", "pair"), enumerate(PAIRS), ids=PAIR_IDS)
+@pytest.mark.parametrize(("number", "pair"), list(enumerate(PAIRS)), ids=PAIR_IDS)
 def test_the_wrapper_and_json_agree(
     tmp_path: Path, number: int, pair: tuple[tuple[str, ...], str]
 ) -> None:
