@@ -144,6 +144,12 @@ class ConcourseCharm(ops.CharmBase):
             event.fail(str(trouble))
 
     def _on_drain(self, event: ops.ActionEvent) -> None:
+        wish = self._wish_or_fail(event)
+        if wish is None:
+            return
+        if "worker" not in wish.roles:
+            event.fail("no worker runs on this unit")
+            return
         try:
             self._workload.drain()
         except Trouble as trouble:

@@ -7,6 +7,7 @@ the wish, so that a slip there never keeps a worker from its CPU work.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from options import InvalidOption, addresses, choice, shown, text
 from web_desired import WebSide, read_web_side
 
 __all__ = ["InvalidOption", "Wish", "read", "tsa_relations"]
+
+log = logging.getLogger(__name__)
 
 MODES = ("auto", "all", "web", "worker")
 LOG_LEVELS = ("debug", "info", "error", "fatal")
@@ -153,6 +156,8 @@ def _release(charm: ops.CharmBase, web: tsa.Web | None, proxies: Mapping[str, st
     except ValueError as error:
         raise InvalidOption(f"concourse-release-url={shown(url)}: {error}") from None
     sha256 = text(config, "concourse-sha256", r"([0-9A-Fa-f]{64})?", "64 hexadecimal digits")
+    if web and web.version and web.version != version:
+        log.info("concourse-version=%s is ignored: the web runs %s", version, web.version)
     return ReleaseWish(
         version=(web.version if web else "") or version,
         url=url.rstrip("/"),

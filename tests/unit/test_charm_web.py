@@ -332,6 +332,12 @@ def test_drain_resume_and_restart_reach_the_workload(
     assert workload.restarts == [True]
 
 
+def test_a_unit_without_a_worker_is_not_drained(context: Context, workload: FakeWorkload) -> None:
+    with pytest.raises(testing.ActionFailed, match="no worker runs on this unit"):
+        context.run(context.on.action("drain"), state(peers(), postgresql()))
+    assert not workload.drained
+
+
 def test_check_status_shows_services_and_workers(
     context: Context,
     workload: FakeWorkload,
