@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from desired import Wish
 from host import Layout, wait_until
 from juju import Juju
 from web_desired import METRICS_PORT, WebSide
+
+log = logging.getLogger(__name__)
 
 START_LIMIT = 60.0  # seconds; a first start migrates the database
 
@@ -71,7 +74,7 @@ class WebWorkload:
             return secrets  # the status says what is missing
         wanted = _web_wish(wish, side, side.database, secrets)
         web.ensure_files(self._layout, wanted, tree)
-        authorized.ensure(self._layout, {**juju.workers(), **own}, now=time.time())
+        let_in = authorized.ensure(self._layout, {**juju.workers(), **own}, now=time.time())
         if web.ensure_running(self._layout):
             self._progress("Starting the Concourse web")
             wait_until(self._started, timeout=START_LIMIT, interval=0.5)
@@ -81,6 +84,7 @@ class WebWorkload:
         if state.answers:
             host_key = web_keys.public_host_key(secrets.tsa_host_key)
             juju.publish_web(TSA_PORT, host_key, state.version)
+            self.forget_retired(side, secrets, let_in.leaving)
         return secrets
 
     def admit(self, joined: Mapping[str, str], left: tuple[str, ...] = ()) -> bool:
@@ -91,14 +95,32 @@ class WebWorkload:
         web.ensure_reread(self._layout)
         return True
 
+    def forget_retired(self, side: WebSide, secrets: WebSecrets, leaving: Collection[str]) -> None:
+        """Let the keys go of departed workers that have retired, before their time is over.
+
+        Args:
+            side: how the web is to run.
+            secrets: what all web units share.
+            leaving: the departed workers whose key is still there.
+        """
+        if not leaving:
+            return
+        try:
+            found = _workers(side, secrets)
+        except ConcourseError as error:
+            log.info("Departed workers keep their keys for now: %s", error)
+            return
+        gone = set(leaving) - {worker.name for worker in found}
+        if authorized.update(self._layout, now=time.time(), unregistered=gone).changed:
+            web.ensure_reread(self._layout)
+
     def observe(self, side: WebSide | None) -> WebSeen:
         """Look at the web, and ask it for its workers; changes nothing."""
         state = web.observe(self._layout)
         if not state.answers or side is None or side.secrets is None:
             return WebSeen(state)
-        where = api.Address(side.port)
         try:
-            found = api.workers(where, side.admin_user, side.secrets.admin_password)
+            found = _workers(side, side.secrets)
         except ConcourseError:
             return WebSeen(state)
         running = [worker for worker in found if worker.state == "running"]
@@ -107,6 +129,10 @@ class WebWorkload:
     def _started(self) -> bool:
         state = web.observe(self._layout)
         return state.unit == "failed" or (state.up_to_date and state.answers)
+
+
+def _workers(side: WebSide, secrets: WebSecrets) -> tuple[api.Worker, ...]:
+    return api.workers(api.Address(side.port), side.admin_user, secrets.admin_password)
 
 
 def _web_wish(wish: Wish, side: WebSide, database: Database, secrets: WebSecrets) -> WebWish:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from concourse import service
+from concourse import service, theirs
 from concourse.errors import ConcourseError
 from concourse.keys import public_line, tsa_host_key, worker_key
 from concourse.observation import (
@@ -26,7 +26,7 @@ from concourse.observation import (
     stamp_of_process,
 )
 from concourse.render import render
-from concourse.teardown import remove, stop
+from concourse.teardown import remove, retire, stop
 from files import ensure_dir, read_text, write_file
 from files import remove as remove_file
 from host import Layout
@@ -167,13 +167,11 @@ def ensure_files(layout: Layout, wish: WorkerWish, tree: Path) -> bool:
     if wish.containerd_config:
         changed |= write_file(wish.containerd_config, containerd)
     text = render("worker.env.j2", variables=variables.items())
+    theirs.keep(layout, layout.worker_env)
     changed |= write_file(layout.worker_env, text, mode=0o600)
     if wish.containerd_config != layout.gpu_containerd:
         changed |= remove_file(layout.gpu_containerd)
-    if write_file(layout.worker_unit, unit):
-        service.daemon_reload(layout)
-        changed = True
-    return changed
+    return service.write_unit(layout, layout.worker_unit, unit) or changed
 
 
 def environment(layout: Layout, wish: WorkerWish) -> dict[str, str]:
@@ -251,7 +249,10 @@ def _hasten(layout: Layout, state: service.UnitState) -> bool:
 
 
 def dismiss(layout: Layout, *, keep_config: bool) -> bool:
-    """Let a worker without a web finish and stop; waits for nothing.
+    """Let a worker that is related to no web any more finish and stop; waits for nothing.
+
+    A web that still has it is to forget it: one that merely landed would stay in its list
+    for ever, as nobody else unregisters it.
 
     Args:
         layout: the paths.
@@ -263,7 +264,8 @@ def dismiss(layout: Layout, *, keep_config: bool) -> bool:
     Raises:
         host.CommandError: systemd refused.
     """
-    changed = service.land(layout)
+    known = is_registered(layout, service.show(layout))
+    changed = retire(layout) if known else service.land(layout)
     if not keep_config and service.is_down(layout):
         changed |= remove_file(layout.gpu_containerd)
     return changed
