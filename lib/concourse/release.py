@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from concourse import theirs
 from concourse.archive import unpack, unpacked_size
 from concourse.download import (
     Limits,
@@ -111,6 +112,8 @@ def ensure_tree(layout: Layout, wish: ReleaseWish, progress: Progress) -> Path:
     if is_complete(tree):
         remove(_downloads(layout))
         return tree
+    if not tree.is_dir():
+        theirs.forget(layout, tree)  # what was adopted under this name was deleted
     clear_temporaries(layout)
     layout.trees.mkdir(mode=0o755, parents=True, exist_ok=True)
     if wish.resource and wish.resource.is_file() and wish.resource.stat().st_size > 0:

@@ -6,11 +6,16 @@ Nothing here waits for a service: every request is queued, and a hook goes on.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+from concourse import theirs
 from concourse.errors import ConcourseError
-from host import Completed, Layout, run
+from files import write_file
+from host import CommandError, Completed, Layout, run
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +101,41 @@ def daemon_reload(layout: Layout) -> None:
     """Make systemd read its unit files again."""
     log.info("The service's definition changed: systemd reads it again")
     systemctl(layout, "daemon-reload", timeout=90)
+
+
+def write_unit(layout: Layout, path: Path, text: str, unit: str = UNIT) -> bool:
+    """Make a service's definition hold a text, and systemd read it; True if it changed.
+
+    One that somebody else wrote is kept aside until `remove_unit`, and whether it was enabled.
+    """
+    mark = _enabled_mark(layout, path)
+    if theirs.is_foreign(path) and not os.path.lexists(theirs.kept(layout, path)):
+        if show(layout, unit).enabled:
+            write_file(mark, "", mode=0o600)
+        theirs.keep(layout, path)
+    if not write_file(path, text):
+        return False
+    daemon_reload(layout)
+    return True
+
+
+def remove_unit(layout: Layout, path: Path, unit: str = UNIT) -> bool:
+    """Remove a service's definition and put back the one that was found; True if any changed."""
+    changed = theirs.put_back(layout, path)
+    if changed:
+        daemon_reload(layout)
+        with suppress(CommandError):  # where nothing failed before
+            systemctl(layout, "reset-failed", unit)
+    mark = _enabled_mark(layout, path)
+    if mark.exists():
+        systemctl(layout, "enable", unit)
+        theirs.discard(mark)
+    return changed
+
+
+def _enabled_mark(layout: Layout, path: Path) -> Path:
+    aside = theirs.kept(layout, path)
+    return aside.with_name(f"{aside.name}.enabled")
 
 
 def queue(layout: Layout, verb: str, unit: str = UNIT) -> None:

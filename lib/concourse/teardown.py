@@ -15,7 +15,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from concourse import service
+from concourse import service, theirs, trees
 from concourse.errors import ConcourseError
 from concourse.observation import is_registered
 from concourse.sockets import processes
@@ -101,25 +101,24 @@ def remove(layout: Layout) -> None:
     """Remove everything that this package made, so that the machine is as it was found.
 
     A worker that still runs is stopped at once.  A work folder that is a mount (Juju
-    storage) is emptied and stays.
+    storage) is emptied and stays.  A Concourse that was adopted goes back to /opt/concourse,
+    and a service of the same name that was replaced comes back; neither is started.
 
     Raises:
         ConcourseError: something below the work folder can't be unmounted; then that
-            folder is left as it is.
+            folder is left as it is.  Or the adopted Concourse can't be moved.
         host.CommandError: systemd refused.
     """
     stop(layout, retire=False, timeout=0)
-    if remove_path(layout.worker_unit):
-        service.daemon_reload(layout)
-        _try([layout.program("systemctl"), "reset-failed", service.UNIT])
+    service.remove_unit(layout, layout.worker_unit)
     end_containers(layout)
     _remove_network(layout)
     for folder in (layout.at(_TASKS), layout.at(_RUNC_STATE), layout.work_dir):
         _clear(layout, folder)
-    if layout.concourse.is_symlink():  # a folder there was never the charm's
-        remove_path(layout.concourse)
-    mine = (layout.worker_env, layout.keys, layout.gpu_containerd, layout.trees)
-    for path in (*mine, layout.state / "downloads"):
+    trees.give_back(layout)
+    trees.remove_all(layout)
+    theirs.put_back(layout, layout.worker_env)
+    for path in (layout.keys, layout.gpu_containerd, layout.state / "downloads"):
         remove_path(path)
     for folder in (layout.gpu_config, layout.config_dir, layout.work_dir.parent):
         with suppress(OSError):  # others' files are in it, or it isn't there

@@ -12,6 +12,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from concourse import theirs
 from concourse.errors import ConcourseError
 from files import ensure_symlink, exchange, remove, sibling, sync_dir
 from host import CommandError, Layout, run
@@ -69,7 +70,7 @@ def adopt(layout: Layout) -> Path | None:
     Manual set-ups and older charms unpacked there.  Folder and link change places in
     one step, so that a worker that runs from it never misses a file.  Where the file
     system can't exchange two names, two renames do it, and /opt/concourse is missing
-    for the instant between them.
+    for the instant between them.  It stays somebody else's: see `give_back`.
 
     Returns:
         The tree that the folder became; None if there was no folder.
@@ -81,11 +82,14 @@ def adopt(layout: Layout) -> Path | None:
     if folder.is_symlink() or not folder.is_dir():
         return None
     layout.trees.mkdir(mode=0o755, parents=True, exist_ok=True)
-    tree = _free_name(layout, version_of(folder) or "adopted")
+    # One that isn't complete gets no version's name: a release would take its place.
+    tree = _free_name(layout, (is_complete(folder) and version_of(folder)) or "adopted")
     target = os.path.relpath(tree, folder.parent)
+    theirs.remember(layout, tree)
     try:
         _swap_in(folder, tree, target)
     except OSError as error:
+        theirs.forget(layout, tree)
         what = f"{folder} can't be moved to {tree} ({error.strerror})"
         remedy = "if it is a mount point, unmount it or mount it there"
         raise ConcourseError(what, remedy=remedy) from error
@@ -93,6 +97,48 @@ def adopt(layout: Layout) -> Path | None:
     sync_dir(folder.parent)
     log.info("Adopted the Concourse found in %s as %s", folder, tree)
     return tree
+
+
+def give_back(layout: Layout) -> Path | None:
+    """Undo the adoption: the folder goes back to /opt/concourse, in one step where that works.
+
+    Of several that were adopted one after the other, it is the last; the others stay trees.
+    Where nothing was adopted, the link at /opt/concourse goes.
+
+    Returns:
+        The tree that it was; None if there was none.
+
+    Raises:
+        ConcourseError: it can't be moved.
+    """
+    folder, adopted = layout.concourse, theirs.adopted(layout)
+    if os.path.lexists(folder) and not folder.is_symlink():
+        return None  # it is back already, or was never the charm's
+    if not adopted:
+        remove(folder)
+        return None
+    tree = adopted[-1]
+    try:
+        _swap_out(folder, tree)
+    except OSError as error:
+        raise ConcourseError(f"{tree} can't be moved to {folder} ({error.strerror})") from error
+    sync_dir(layout.trees)
+    sync_dir(folder.parent)
+    log.info("Moved the Concourse found in %s back there", folder)
+    return tree
+
+
+def remove_all(layout: Layout) -> None:
+    """Remove every tree but those that were adopted, and what killed runs left of some."""
+    adopted = theirs.adopted(layout)
+    theirs.remember_only(layout, adopted)
+    for path in layout.trees.iterdir() if layout.trees.is_dir() else ():
+        if path not in adopted:
+            remove(path)
+    if adopted:
+        log.info("%s holds what was found on this machine, and stays", layout.trees)
+        return
+    remove(layout.trees)
 
 
 def ensure_current(layout: Layout, tree: Path) -> bool:
@@ -146,6 +192,7 @@ def prune(layout: Layout) -> tuple[Path, ...]:
     PATH; containerd, its shims and their later runc calls inherit it, so surviving
     shims need the old tree (Concourse v8.2.5, worker/workercmd/worker_linux.go,
     trySetConcourseDirInPATH).  Call it after the switch: a new tree is no one's yet.
+    What was adopted isn't the charm's to remove.
 
     Returns:
         The trees that were removed; always none while nothing is current.
@@ -154,7 +201,8 @@ def prune(layout: Layout) -> tuple[Path, ...]:
     if now is None:
         return ()
     clear_temporaries(layout)
-    spare = [tree for tree in trees(layout) if tree != now]
+    adopted = theirs.adopted(layout)
+    spare = [tree for tree in trees(layout) if tree != now and tree not in adopted]
     if not spare:
         return ()
     used = _folders_in_use(layout)
@@ -201,6 +249,17 @@ def _swap_in(folder: Path, tree: Path, target: str) -> None:
     except OSError:
         link.unlink()
         raise
+
+
+def _swap_out(folder: Path, tree: Path) -> None:
+    """Make `folder`, a link or nothing, what `tree` is; nothing stays at `tree`."""
+    try:
+        exchange(folder, tree)
+    except OSError:
+        remove(folder)
+        tree.rename(folder)
+    else:
+        remove(tree)  # it is the link now
 
 
 def _folders_in_use(layout: Layout) -> set[str]:

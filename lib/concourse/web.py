@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from concourse import account, api, service
+from concourse import account, api, service, theirs
 from concourse.observation import environment_of, stamp_of_file, stamp_of_process
 from concourse.paths import WebPaths
 from concourse.render import render
@@ -23,7 +23,7 @@ from concourse.web_log import trouble
 from concourse.worker import identity
 from files import remove as remove_path
 from files import write_file
-from host import CommandError, Layout, run, wait_until
+from host import CommandError, Layout, wait_until
 
 __all__ = [
     "Postgres",
@@ -115,14 +115,12 @@ def ensure_files(layout: Layout, wish: WebWish, tree: Path) -> bool:
     if not paths.authorized_keys.exists():
         changed |= account.write_readable(layout, paths.authorized_keys, AUTHORIZED_HEADER)
     note(layout)
+    theirs.keep(layout, paths.environment)
     changed |= write_file(paths.environment, text, mode=0o600)
     for path, content in contents.items():
         if not content:
             changed |= remove_path(path)
-    if write_file(paths.unit, unit):
-        service.daemon_reload(layout)
-        changed = True
-    return changed
+    return service.write_unit(layout, paths.unit, unit, service.WEB) or changed
 
 
 def ensure_running(layout: Layout) -> bool:
@@ -216,11 +214,9 @@ def remove(layout: Layout, *, timeout: float = 30.0) -> None:
     """
     paths = WebPaths(layout)
     stop(layout, timeout=timeout)
-    if remove_path(paths.unit):
-        service.daemon_reload(layout)
-        with suppress(CommandError):  # it is nothing that failed before
-            run([layout.program("systemctl"), "reset-failed", service.WEB], timeout=30, check=False)
-    mine = (paths.environment, paths.reread, paths.folder, paths.departed, paths.signalled)
+    service.remove_unit(layout, paths.unit, service.WEB)
+    theirs.put_back(layout, paths.environment)
+    mine = (paths.reread, paths.folder, paths.departed, paths.signalled)
     for path in mine:
         remove_path(path)
     account.remove_user(layout)

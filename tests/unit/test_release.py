@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from concourse import release
+from concourse import release, theirs, trees
 from concourse.download import Limits, Reporter, require_space
 from concourse.errors import ConcourseError
 from concourse.release import ReleaseWish, file_name
@@ -26,6 +26,7 @@ from tests.unit.releases import (
     pack,
     release_members,
     serve,
+    unpacked,
 )
 from tests.unit.releases import release as release_file
 
@@ -554,6 +555,94 @@ def test_adoption_killed_before_the_exchange_is_finished_by_the_next(layout: Lay
     assert release.is_complete(layout.trees / "8.3.0")
 
 
+def test_folder_that_is_not_complete_takes_no_versions_name(layout: Layout, tmp_path: Path) -> None:
+    write_tree(layout.concourse, "8.3.0")
+    (layout.concourse / "bin/runc").write_bytes(b"")
+    file = tmp_path / "concourse.tgz"
+    file.write_bytes(release_file())
+    tree = release.ensure_tree(layout, ReleaseWish("8.3.0", resource=file), quiet)
+    assert release.trees(layout) == (tree, layout.trees / "adopted")
+    assert (layout.trees / "adopted/bin/runc").read_bytes() == b""
+
+
+def test_what_was_adopted_is_never_pruned_and_goes_back(layout: Layout) -> None:
+    write_tree(layout.concourse, "7.14.0")
+    before = unpacked(layout.concourse)
+    number = layout.concourse.stat().st_ino
+    new = tree_of(layout, "8.3.0")
+    release.ensure_current(layout, new)
+    assert release.prune(layout) == ()
+    assert trees.give_back(layout) == layout.trees / "7.14.0"
+    assert layout.concourse.stat().st_ino == number
+    assert unpacked(layout.concourse) == before
+    assert trees.give_back(layout) is None
+    trees.remove_all(layout)
+    assert not layout.trees.exists()
+    assert unpacked(layout.concourse) == before
+
+
+def test_of_several_that_were_adopted_the_last_goes_back_and_none_is_removed(
+    layout: Layout,
+) -> None:
+    for version in ("7.14.0", "7.15.0"):
+        layout.concourse.unlink(missing_ok=True)
+        write_tree(layout.concourse, version)
+        release.adopt(layout)
+    tree_of(layout, "8.3.0")
+    trees.give_back(layout)
+    trees.remove_all(layout)
+    assert release.version_of(layout.concourse) == "7.15.0"
+    assert [tree.name for tree in layout.trees.iterdir()] == ["7.14.0"]
+    layout.concourse.rename(tmp := layout.at("/elsewhere"))
+    # A later deployment knows of the one that was left.
+    release.ensure_current(layout, tree_of(layout, "8.3.0"))
+    assert release.prune(layout) == ()
+    assert tmp.is_dir()
+
+
+def test_a_tree_of_the_charms_own_does_not_go_back(layout: Layout) -> None:
+    write_tree(layout.concourse, "8.3.0")
+    release.adopt(layout)
+    layout.concourse.unlink()
+    (layout.trees / "8.3.0").rename(layout.at("/gone"))
+    file = layout.at("/concourse.tgz")
+    file.write_bytes(release_file())
+    tree = release.ensure_tree(layout, ReleaseWish("8.3.0", resource=file), quiet)
+    release.ensure_current(layout, tree)
+    assert trees.give_back(layout) is None
+    trees.remove_all(layout)
+    assert not os.path.lexists(layout.concourse)
+    assert not layout.trees.exists()
+
+
+def test_adoption_that_fails_is_not_remembered(layout: Layout) -> None:
+    write_tree(layout.concourse, "8.3.0")
+    layout.trees.mkdir()
+    (layout.trees / "8.3.0").write_text("no folder, so that nothing can be exchanged with it")
+    release.adopt(layout)
+    assert theirs.adopted(layout) == (layout.trees / "8.3.0-adopted2",)
+
+
+def test_giving_back_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
+    for number in range(1, 100):
+        layout = Layout(tmp_path / str(number))
+        write_tree(layout.concourse, "8.2.5")
+        release.ensure_current(layout, tree_of(layout, "8.3.0"))
+
+        def remove(layout: Layout = layout) -> None:
+            trees.give_back(layout)
+            trees.remove_all(layout)
+
+        killed = killed_before_change(number, remove)
+        remove()
+        assert release.version_of(layout.concourse) == "8.2.5"
+        assert not layout.concourse.is_symlink()
+        assert not layout.trees.exists()
+        if not killed:
+            break
+    assert number > 3
+
+
 def process(layout: Layout, pid: int, *, path: str = "/usr/bin", exe: str = "/usr/bin/x") -> None:
     folder = layout.at(f"/proc/{pid}")
     folder.mkdir(parents=True)
@@ -599,7 +688,8 @@ def test_unpacking_killed_anywhere_is_finished_by_the_next_hook(tmp_path: Path) 
         assert release.is_complete(layout.concourse), number  # one or the other, always
         hook()
         assert release.current(layout) == layout.trees / "8.3.0"
-        assert [path.name for path in layout.trees.iterdir()] == ["8.3.0"]
+        names = sorted(path.name for path in layout.trees.iterdir())
+        assert names == ["8.2.5", "8.3.0"]  # the adopted one stays
         if not killed:
             break
     assert number > 10

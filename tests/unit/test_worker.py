@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concourse import worker
+from concourse import trees, worker
 from concourse.environment import parse, quoted
 from concourse.errors import ConcourseError
 from concourse.keys import tsa_host_key, worker_key
 from concourse.observation import WorkerState
 from concourse.teardown import mounts_below
 from concourse.worker import WorkerWish
+from files import ensure_symlink
 from host import Layout
 from tests.unit.systemd_env import read_environment_file
 from tests.unit.test_keys import public
@@ -682,6 +683,63 @@ def test_removal_leaves_the_machine_as_it_was(layout: Layout, systemd: Systemd, 
     after = {path for path in layout.root.rglob("*.service") if "etc" in path.parts}
     assert after <= before
     worker.remove(layout)  # and again
+
+
+def test_a_worker_that_was_here_before_comes_back_at_removal(
+    layout: Layout, systemd: Systemd, tree: Path
+) -> None:
+    theirs = {
+        layout.worker_unit: "[Service]\nExecStart=/opt/concourse/bin/concourse worker\n",
+        layout.worker_env: "CONCOURSE_NAME=old\n",
+    }
+    for path, text in theirs.items():
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        path.chmod(0o640)
+    (layout.concourse / "bin").mkdir(parents=True)
+    (layout.concourse / "bin/old").write_text("x")
+    trees.adopt(layout)
+    for name in ("worker-0", "worker-1"):
+        worker.ensure_files(layout, replace(WISH, name=name), tree)
+    assert layout.worker_unit.read_text().startswith("# Written by the charm")
+    ensure_symlink(layout.concourse, "concourse-releases/8.3.0")
+    systemd.has(UnitFileState="disabled")
+    systemd.asked()
+    worker.remove(layout)
+    assert systemd.asked() == [
+        "daemon-reload",
+        "reset-failed concourse-worker.service",
+        "enable concourse-worker.service",
+    ]
+    worker.remove(layout)
+    assert systemd.asked() == []
+    for path, text in theirs.items():
+        assert (path.read_text(), path.stat().st_mode & 0o777) == (text, 0o640)
+    assert [path.name for path in (layout.concourse / "bin").iterdir()] == ["old"]
+    assert not layout.trees.exists()
+    assert list(layout.state.iterdir()) == []
+
+
+def test_a_link_that_was_the_service_comes_back_as_a_link(
+    layout: Layout, systemd: Systemd, tree: Path
+) -> None:
+    layout.worker_unit.parent.mkdir(parents=True)
+    layout.worker_unit.symlink_to("/srv/nowhere/concourse-worker.service")
+    systemd.has(UnitFileState="linked")
+    worker.ensure_files(layout, WISH, tree)
+    assert not layout.worker_unit.is_symlink()
+    worker.remove(layout)
+    assert os.readlink(layout.worker_unit) == "/srv/nowhere/concourse-worker.service"
+    assert "enable concourse-worker.service" not in systemd.asked()
+
+
+def test_a_file_that_somebody_put_there_since_is_not_removed(
+    layout: Layout, systemd: Systemd, tree: Path
+) -> None:
+    worker.ensure_files(layout, WISH, tree)
+    layout.worker_unit.write_text("[Service]\n")
+    worker.remove(layout)
+    assert layout.worker_unit.read_text() == "[Service]\n"
 
 
 def test_mounts_below_are_found_deepest_first(layout: Layout) -> None:
