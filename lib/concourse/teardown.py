@@ -15,7 +15,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from concourse import service, theirs, trees
+from concourse import network, service, theirs, trees
 from concourse.errors import ConcourseError
 from concourse.observation import is_registered
 from concourse.sockets import processes
@@ -30,8 +30,6 @@ _REFUSED_LIMIT = 15.0  # seconds to drain for a worker that the web doesn't know
 _STOP_LIMIT = 30.0  # seconds between being told to stop at once and being killed
 _RUNC_STATE = f"/run/containerd/runc/{NAMESPACE}"
 _TASKS = f"/run/containerd/io.containerd.runtime.v2.task/{NAMESPACE}"
-_BRIDGE = "concourse0"  # worker/runtime/cni_network.go
-_CHAIN = "CONCOURSE-OPERATOR"
 
 
 def stop(layout: Layout, *, retire: bool, timeout: float) -> None:
@@ -112,7 +110,7 @@ def remove(layout: Layout) -> None:
     stop(layout, retire=False, timeout=0)
     service.remove_unit(layout, layout.worker_unit)
     end_containers(layout)
-    _remove_network(layout)
+    network.remove(layout)
     for folder in (layout.at(_TASKS), layout.at(_RUNC_STATE), layout.work_dir):
         _clear(layout, folder)
     trees.give_back(layout)
@@ -171,23 +169,6 @@ def _clear(layout: Layout, folder: Path) -> None:
             remove_path(path)
         return
     remove_path(folder)
-
-
-def _remove_network(layout: Layout) -> None:
-    """Remove the bridge and the rules about it; they would last until the next boot.
-
-    The rules are made at start, the bridge with the first container.
-    """
-    if layout.at(f"/sys/class/net/{_BRIDGE}").exists():
-        _try([layout.program("ip"), "link", "delete", _BRIDGE])
-    iptables = [layout.program("iptables"), "-w", "5"]
-    if not os.access(iptables[0], os.X_OK) or not _try([*iptables, "-S", _CHAIN]):
-        return
-    reject = ["-i", _BRIDGE, "-j", "REJECT", "--reject-with", "icmp-host-prohibited"]
-    _try([*iptables, "-D", "INPUT", *reject])
-    _try([*iptables, "-D", "CNI-FORWARD", "-j", _CHAIN])
-    _try([*iptables, "-F", _CHAIN])
-    _try([*iptables, "-X", _CHAIN])
 
 
 def _try(argv: list[str]) -> bool:
