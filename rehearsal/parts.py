@@ -11,9 +11,14 @@ from .machine import MachineError
 from .stage import Stage
 from .standins import gpu, real
 
-# What no package lists but its own script makes, and what containerd makes for itself
-# where its configuration leaves the place of its plugins open.
-_MADE = re.compile(r"/etc/nvidia-container-runtime(/config\.toml)?|/opt/containerd(/bin|/lib)?")
+# What no package lists but its own script makes (NVIDIA's toolkit: a link to the hook, and
+# two units that are enabled), and what containerd makes for itself where its configuration
+# leaves the place of its plugins open.
+_MADE = re.compile(
+    r"/etc/nvidia-container-runtime(/config\.toml)?|/usr/bin/nvidia-container-toolkit"
+    r"|/etc/systemd/system/multi-user\.target\.wants/nvidia-cdi-refresh\.(path|service)"
+    r"|/opt/containerd(/bin|/lib)?"
+)
 # What belongs to the worker, GPU or not; it goes with the unit.
 _WORKER = re.compile(
     r"/opt/concourse(-releases)?(/.*)?|/etc/concourse(/keys(/.*)?|/worker\.env|/gpu)?"
