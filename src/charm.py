@@ -72,13 +72,17 @@ class ConcourseCharm(ops.CharmBase):
         except InvalidOption as error:
             log.error("%s", error)
             return  # nothing is changed on a misunderstanding; the status says why
-        if not wish.roles:
+        if not wish.roles or self._is_leaving(event):
             return
         juju = Juju(self, wish.mode)
         self._workload.reconcile(wish, juju, at_once=isinstance(event, _CHANGES))
         current = self._workload.observe(wish).version
         if current:
             self.unit.set_workload_version(current)
+
+    def _is_leaving(self, event: ops.EventBase) -> bool:
+        """Return whether this unit is going: it takes on nothing new, and stops soon."""
+        return isinstance(event, ops.RelationDepartedEvent) and event.departing_unit == self.unit
 
     def _on_worker(self, event: ops.RelationEvent) -> None:
         """Let one worker in: one read, however many there are."""

@@ -114,6 +114,10 @@ class WebWorkload:
         if authorized.update(self._layout, now=time.time(), unregistered=gone).changed:
             web.ensure_reread(self._layout)
 
+    def answers(self) -> bool:
+        """Return whether the web runs and its API answers."""
+        return web.observe(self._layout).answers
+
     def observe(self, side: WebSide | None) -> WebSeen:
         """Look at the web, and ask it for its workers; changes nothing."""
         state = web.observe(self._layout)

@@ -208,7 +208,8 @@ class Workload:
         gateway: Web | None,
         key: str,
     ) -> None:
-        known = juju.publish_worker_key(wish.worker_name, key) or wish.mode == "all"
+        told = juju.publish_worker_key(wish.worker_name, key)
+        known = self.web.answers() if wish.mode == "all" else told
         if self._ensure_worker(wish, gpu, tree, gateway):
             self._progress("Starting the Concourse worker")
             # The web learns a new key when this hook is over, so there is no use in waiting

@@ -217,6 +217,17 @@ def test_a_chosen_unit_on_its_way_out_is_replaced(context: Context) -> None:
     assert out.get_relation(77).local_app_data["web-unit"] == "concourse-ci-machine/0"
 
 
+def test_a_web_on_its_way_out_hands_over_and_takes_on_no_other_role(
+    workload: FakeWorkload,
+) -> None:
+    context = Context(charm.ConcourseCharm, unit_id=3)  # ops.testing takes 0 for no unit
+    shared = peers(2, web_unit="concourse-ci-machine/3")
+    given = state(shared, postgresql(), mode="auto")
+    out = context.run(context.on.relation_departed(shared, remote_unit=1, departing_unit=3), given)
+    assert out.get_relation(77).local_app_data["web-unit"] == "concourse-ci-machine/1"
+    assert not workload.wishes
+
+
 def test_one_more_worker_is_let_in_by_one_read(
     context: Context,
     workload: FakeWorkload,
