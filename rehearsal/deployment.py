@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from . import deployment_modes as modes
 from . import deployment_parts as parts
 from .choice import Choice
 from .model_stage import Stage
@@ -33,6 +34,9 @@ def play(choice: Choice, screen: Screen) -> int:
         parts.statuses(stage)
         parts.remove_worker(stage)
         parts.remove(stage)
+        modes.everything_on_one(stage)
+        modes.roles_chosen(stage)
+        modes.web_removed(stage)
     return _end(stage)
 
 

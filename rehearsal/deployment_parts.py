@@ -199,8 +199,12 @@ def remove(stage: Stage) -> None:
     stage.controller.remove_unit(WEB)
     stage.settle()
     for name in (WEB, WORKER, CPU):
-        script = "ls -d /etc/concourse /opt/concourse* /var/lib/concourse* 2>/dev/null"
-        left = stage.units[name].machine.shell(
-            f"{script}; getent passwd concourse-web", check=False
-        )
-        stage.screen.check(not left.strip(), f"{name} left nothing", " ".join(left.split()))
+        left_on(stage, name)
+
+
+def left_on(stage: Stage, unit: str) -> None:
+    """Check that a removed unit has left nothing on its machine."""
+    script = "ls -d /etc/concourse /opt/concourse* /var/lib/concourse* 2>/dev/null"
+    script += "; getent passwd concourse-web"
+    left = stage.units[unit].machine.shell(script, check=False)
+    stage.screen.check(not left.strip(), f"{unit} left nothing", " ".join(left.split()))

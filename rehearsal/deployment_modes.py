@@ -1,0 +1,61 @@
+"""The other shapes of a deployment: everything on one unit, and units that choose their roles."""
+
+from __future__ import annotations
+
+from .deployment_parts import left_on
+from .model_stage import Stage, wait_for
+
+ALL, FIRST, SECOND = "one/0", "ci/0", "ci/1"
+
+
+def everything_on_one(stage: Stage) -> None:
+    """Deploy with deployment-mode=all, and remove it."""
+    stage.screen.part("juju deploy … one --config deployment-mode=all")
+    stage.deploy("one", "cpu-0", deployment_mode="all")
+    stage.relate("one:database", "postgresql:database")
+    stage.settle()
+    stage.expect(ALL, "active  Web ready, Worker ready")
+    slow = [f"{run.name} {run.seconds:.0f} s" for run in stage.units[ALL].runs if run.seconds > 15]
+    stage.screen.check(not slow, "no hook waited in vain", ", ".join(slow))
+    stage.screen.part("juju remove-application one")
+    stage.controller.remove_unit(ALL)
+    stage.settle()
+    left_on(stage, ALL)
+
+
+def roles_chosen(stage: Stage) -> None:
+    """Deploy two units with deployment-mode=auto; a change of leader moves nothing."""
+    stage.screen.part("juju deploy … ci -n 2 --config deployment-mode=auto")
+    stage.deploy("ci", "web-0", "gpu-0", deployment_mode="auto", enable_gpu=True)
+    stage.relate("ci:database", "postgresql:database")
+    stage.settle()
+    ready = f"active  {stage.choice.ready}"
+    stage.expect(SECOND, ready)
+    stage.expect(FIRST, "active  Web ready")  # its workers have no tags
+    stage.screen.part("ci/1 becomes the leader")
+    before = _processes(stage)
+    stage.controller.lead("ci", SECOND)
+    stage.settle()
+    stage.screen.check(_processes(stage) == before, "nothing moved, nothing was restarted")
+    stage.expect(SECOND, ready)
+
+
+def web_removed(stage: Stage) -> None:
+    """Remove the unit that runs the web: another one takes over, with the same password."""
+    stage.screen.part("juju remove-unit ci/0")
+    before = stage.action(FIRST, "get-admin-password").results["password"]
+    stage.controller.remove_unit(FIRST)
+    stage.settle()
+    stage.expect(SECOND, "active  Web ready; no worker yet")
+    after = stage.action(SECOND, "get-admin-password").results.get("password")
+    stage.screen.check(after == before, "the admin's password is the same")
+    worker = "systemctl is-active concourse-worker"
+    machine = stage.units[SECOND].machine
+    retired = wait_for(lambda: machine.shell(worker, check=False).strip() != "active", machine)
+    stage.screen.check(retired, "its worker retired")
+    left_on(stage, FIRST)
+
+
+def _processes(stage: Stage) -> tuple[str, str]:
+    web = stage.process(FIRST, "concourse-web")
+    return web, stage.process(SECOND, "concourse-worker")
