@@ -75,7 +75,13 @@ class ConcourseCharm(ops.CharmBase):
         if not wish.roles or self._is_leaving(event):
             return
         juju = Juju(self, wish.mode)
-        self._workload.reconcile(wish, juju, at_once=isinstance(event, _CHANGES))
+        self._workload.reconcile(
+            wish,
+            juju,
+            at_once=isinstance(event, _CHANGES),
+            # Juju tells of every worker that comes or goes; nobody needs asking in between.
+            everybody=not isinstance(event, ops.UpdateStatusEvent),
+        )
         current = self._workload.observe(wish).version
         if current:
             self.unit.set_workload_version(current)

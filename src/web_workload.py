@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from concourse import api, authorized, sslmode, web, web_keys
+from concourse.authorized import Authorized
 from concourse.errors import ConcourseError
 from concourse.paths import WebPaths
 from concourse.web import Postgres, WebSecrets, WebState, WebWish
@@ -52,7 +53,7 @@ class WebWorkload:
         self._progress = progress
 
     def ensure(
-        self, wish: Wish, juju: Juju, tree: Path, own: Mapping[str, str]
+        self, wish: Wish, juju: Juju, tree: Path, own: Mapping[str, str], *, everybody: bool
     ) -> WebSecrets | None:
         """Do what is missing between the machine and the wish for a web.
 
@@ -61,6 +62,8 @@ class WebWorkload:
             juju: the model.
             tree: the release that /opt/concourse leads to.
             own: the keys of the worker on this unit, by name, if there is one.
+            everybody: read every related worker's key again, one relation read each; without
+                it those stay that are let in already, but for the departed.
 
         Returns:
             What all web units share; None where no web runs, or the leader hasn't made it.
@@ -74,7 +77,7 @@ class WebWorkload:
             return secrets  # the status says what is missing
         wanted = _web_wish(wish, side, side.database, secrets)
         web.ensure_files(self._layout, wanted, tree)
-        let_in = authorized.ensure(self._layout, {**juju.workers(), **own}, now=time.time())
+        let_in = self._let_in(juju, own, everybody=everybody)
         if web.ensure_running(self._layout):
             self._progress("Starting the Concourse web")
             wait_until(self._started, timeout=START_LIMIT, interval=0.5)
@@ -86,6 +89,11 @@ class WebWorkload:
             juju.publish_web(TSA_PORT, host_key, state.version)
             self.forget_retired(side, secrets, let_in.leaving)
         return secrets
+
+    def _let_in(self, juju: Juju, own: Mapping[str, str], *, everybody: bool) -> Authorized:
+        if everybody or not WebPaths(self._layout).authorized_keys.exists():
+            return authorized.ensure(self._layout, {**juju.workers(), **own}, now=time.time())
+        return authorized.update(self._layout, joined=own, now=time.time())
 
     def admit(self, joined: Mapping[str, str], left: tuple[str, ...] = ()) -> bool:
         """Let one worker in or out, without reading the others; False if no web runs here."""

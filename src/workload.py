@@ -52,13 +52,14 @@ class Workload:
         self.gpu = GpuManager(layout, progress)
         self.web = WebWorkload(layout, progress)
 
-    def reconcile(self, wish: Wish, juju: Juju, *, at_once: bool) -> None:
+    def reconcile(self, wish: Wish, juju: Juju, *, at_once: bool, everybody: bool = True) -> None:
         """Do what is missing between the machine and the wish.
 
         Args:
             wish: what the operator wants.
             juju: the model.
             at_once: try again what failed before, even if its pause isn't over.
+            everybody: whether a web reads every related worker's key again.
         """
         if wish.gpu is None and not wish.gpu_error:
             self._undo_gpu()  # needs nothing that could fail to be downloaded
@@ -73,7 +74,8 @@ class Workload:
             release.ensure_current(self._layout, tree)
             self._leave_other_roles(wish)
             own = self._worker_key(wish, tree)
-            secrets = self.web.ensure(wish, juju, tree, own if wish.mode == "all" else {})
+            mine = own if wish.mode == "all" else {}
+            secrets = self.web.ensure(wish, juju, tree, mine, everybody=everybody)
             if "worker" in wish.roles:
                 gateway = _own_web(secrets) if wish.mode == "all" else wish.web
                 self._run_worker(wish, juju, gpu, tree, gateway, own[wish.worker_name])

@@ -241,6 +241,14 @@ def test_one_more_worker_is_let_in_by_one_read(
     assert workload.admitted[-1] == ({}, ("worker-0",))
 
 
+def test_update_status_reads_no_workers_key(context: Context, workload: FakeWorkload) -> None:
+    given = state(peers(), postgresql(), workers("worker-0"))
+    context.run(context.on.update_status(), given)
+    assert workload.workers == {}
+    context.run(context.on.config_changed(), given)
+    assert workload.workers == {"worker-0": key()}
+
+
 WEB_BAD = {
     "web-port": [0, 65536, -1],
     "external-url": ["ci.example.com", "https://", "https://a b"],
