@@ -148,6 +148,14 @@ class Charmed:
         secret.revise(self._login(user, password, name))
         return old
 
+    def forget(self, app: str) -> None:
+        """Drop what an application that is gone had: its database and its role."""
+        login = self.secrets[self._ids.pop(f"{app}-user")].content
+        self._ids.pop(f"{app}-tls")
+        name = login["uris"].rpartition("/")[2]
+        self.server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+        self.server.sql(f"DROP ROLE {login['username']}")
+
     def encrypt(self) -> None:
         """Have the server take TLS only, and tell every application."""
         self._ca = self.server.encrypt()
