@@ -82,11 +82,10 @@ def _choice() -> Choice:
         given.no_passthrough,
         given.mismatch,
         given.toolkit,
-        given.concourse,
         given.keep,
     )
     if given.deployment and any(alone):
-        parser.error("--deployment goes with --gpus and --charm only")
+        parser.error("--deployment goes with --gpus, --charm and --concourse only")
     if not given.concourse:
         return choice
     try:

@@ -7,6 +7,7 @@ in the worker's PATH, and that is where the charm's wrapper stands.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -48,7 +49,8 @@ def running(
         argv = [*_CTR, "run", "--detach", "--config", f"{folder}/spec.json", handle]
         done = machine.run(argv, timeout=_LIMIT, check=False)
         if done.returncode != 0:
-            raise RefusedError(done.stderr.strip().removeprefix("ctr: "))
+            said = re.sub(r'^time=".*\n', "", done.stderr, flags=re.M)  # warnings of ctr's own
+            raise RefusedError(said.strip().removeprefix("ctr: "))
         yield
     finally:
         for words in (("tasks", "delete", "--force", handle), ("containers", "delete", handle)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from . import builds
 from . import deployment_modes as modes
 from . import deployment_parts as parts
 from .choice import Choice
@@ -28,12 +29,16 @@ def play(choice: Choice, screen: Screen) -> int:
         parts.relate(stage)
         parts.log_in(stage)
         parts.task(stage)
+        if choice.concourse:
+            builds.run(stage)
         parts.unchanged(stage)
         parts.rotate(stage)
         parts.encrypt(stage)
         parts.statuses(stage)
         parts.remove_worker(stage)
         parts.remove(stage)
+        if choice.concourse:
+            builds.check_rules(stage)
         modes.everything_on_one(stage)
         modes.roles_chosen(stage)
         modes.web_removed(stage)
@@ -48,10 +53,9 @@ def _furnish(stage: Stage) -> None:
     stage.prepare("gpu-0", stage.choice.hardware)
     stage.prepare("web-0", without)
     stage.prepare("cpu-0", without)
-    stage.screen.plain(
-        "stand-ins: the GPU, Juju, PostgreSQL's charm, NVIDIA's packages, Concourse's own "
-        "program; all else is real"
-    )
+    things = ["the GPU", "Juju", "PostgreSQL's charm", "NVIDIA's packages"]
+    things += [] if stage.choice.concourse else ["Concourse's own program"]
+    stage.screen.plain(f"stand-ins: {', '.join(things)}; all else is real")
 
 
 def _end(stage: Stage) -> int:

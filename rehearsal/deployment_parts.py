@@ -25,8 +25,11 @@ def deploy(stage: Stage) -> None:
     """Deploy a web, a worker with a GPU, and one without for all untagged steps."""
     stage.screen.part("Deployed: web, worker with enable-gpu=true, cpu; not related yet")
     stage.deploy("web", "web-0", deployment_mode="web")
-    stage.deploy("worker", "gpu-0", deployment_mode="worker", enable_gpu=True)
-    stage.deploy("cpu", "cpu-0", deployment_mode="worker")
+    # A copy of a machine is an overlay, which can't hold the overlays of a real worker.
+    driver = "naive" if stage.choice.concourse else "auto"
+    stage.deploy("worker", "gpu-0", deployment_mode="worker", enable_gpu=True,
+                 baggageclaim_driver=driver)  # fmt: skip
+    stage.deploy("cpu", "cpu-0", deployment_mode="worker", baggageclaim_driver=driver)
     stage.settle()
     stage.expect(WEB, "blocked  No database: juju relate web:database postgresql:database")
     stage.expect(WORKER, "blocked  No web: juju relate WEB:web-tsa worker:worker-tsa")

@@ -15,7 +15,7 @@ from .links import Link
 from .machine import Machine, MachineError, MachineOptions
 from .network import Network
 from .screen import Screen
-from .standins import gpu, postgresql
+from .standins import gpu, postgresql, real
 from .standins.model import Model
 from .world import Supplies, supplied
 
@@ -84,7 +84,9 @@ class Stage:
         like = next((site.supplies for site in self.sites.values()), None)
         supplies = self.resources.enter_context(supplied(machine, like))
         if like is None:
-            supplies.offer_release(self.choice.version)
+            supplies.offer_release(self.choice.version, self.choice.concourse)
+        if self.choice.concourse:
+            real.prepare_release(machine)
         self.sites[name] = Site(machine, self.network.add(machine), supplies)
         return self.sites[name]
 

@@ -34,7 +34,10 @@ class Network:
         ends = ("type", "veth", "peer", "name", "eth0", "netns", str(machine.leader))
         _ip(self._hub, "link", "add", port, *ends)
         _ip(self._hub, "link", "set", port, "master", _BRIDGE, "up")
-        return self._address(machine)
+        address = self._address(machine)
+        # A worker asks which of its addresses leads out; nothing beyond the machines answers.
+        _ip(machine, "route", "add", "default", "via", self.hub_address)
+        return address
 
     def _address(self, machine: Machine) -> str:
         address = f"{_PREFIX}.{self._count}"

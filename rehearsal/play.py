@@ -58,6 +58,7 @@ def _furnish(choice: Choice, world: World) -> dict[str, str]:
     world.offer_release(choice.version, choice.concourse)
     if choice.concourse:
         real.prepare_release(world.machine)
+        real.connect(world.machine)
     if choice.toolkit:
         version = real.offer_toolkit(world, choice.toolkit, choice.hardware)
         options["nvidia-toolkit-version"] = version

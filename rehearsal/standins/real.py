@@ -69,6 +69,20 @@ def prepare_release(machine: Machine) -> None:
     machine.shell(f"export DEBIAN_FRONTEND=noninteractive\n{script}", timeout=180)
 
 
+def connect(machine: Machine) -> None:
+    """Give a machine an address and a way out: a real worker asks which address leads out.
+
+    Nothing answers there.
+    """
+    machine.shell(
+        "ip link add eth0 type veth peer name uplink\n"
+        "ip address add 10.20.30.2/24 dev eth0\n"
+        "ip link set uplink up\n"
+        "ip link set eth0 up\n"
+        "ip route add default via 10.20.30.1"
+    )
+
+
 def install_libraries(machine: Machine, version: str) -> None:
     """Install the driver's libraries in a version of their own, as an upgrade leaves them."""
     machine.shell("apt-get update -qq", timeout=120)
