@@ -3,7 +3,8 @@
 
 It does what the service sees of a real worker: keeps a connection to its gateway,
 logs as Concourse does, starts containerd from its own PATH, answers on the health
-port, lands on SIGUSR1 once /run/build is gone, retires on SIGUSR2, ends on SIGTERM.
+port, lands on SIGUSR1 once /run/build is gone, retires on SIGUSR2, ends on SIGTERM;
+with /run/refused it can't retire, and ends with an error.
 """
 
 import json
@@ -60,8 +61,10 @@ def worker():
     while True:
         if signal.SIGTERM in signals:
             Path("/run/terminated").write_text("")
+            if Path("/run/refused").exists():
+                sys.exit(1)
             break
-        if signal.SIGUSR2 in signals:
+        if signal.SIGUSR2 in signals and not Path("/run/refused").exists():
             Path("/run/retired").write_text("")
             break
         if signal.SIGUSR1 in signals and not Path("/run/build").exists():

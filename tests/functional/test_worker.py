@@ -103,7 +103,10 @@ def machine() -> Iterator[Machine]:
 @pytest.fixture
 def fresh(machine: Machine) -> Machine:
     """The machine with the worker running, whatever an earlier test did."""
-    shell(machine, "rm -f /run/build /run/broken /run/landed /run/retired /run/terminated")
+    shell(
+        machine,
+        "rm -f /run/build /run/broken /run/refused /run/landed /run/retired /run/terminated",
+    )
     inside(machine, "answer = apply(WISH)")
     until(machine, lambda state: state == READY)
     return machine
@@ -214,6 +217,16 @@ def test_retiring_in_the_middle_of_a_restart_ends_it(fresh: Machine) -> None:
     inside(fresh, "answer = worker.stop(layout, retire=True, timeout=20)")
     time.sleep(1)
     assert shell(fresh, "ls /run/retired") == "/run/retired"
+    assert seen(fresh)["unit"] == "inactive"
+
+
+def test_refused_worker_that_ends_with_an_error_is_not_started_again(fresh: Machine) -> None:
+    shell(fresh, "touch /run/refused")
+    started = time.monotonic()
+    inside(fresh, "answer = worker.stop(layout, retire=True, timeout=2)")
+    assert time.monotonic() - started < 10
+    assert shell(fresh, "ls /run/retired /run/terminated 2>/dev/null || :") == "/run/terminated"
+    time.sleep(11)  # the unit's RestartSec
     assert seen(fresh)["unit"] == "inactive"
 
 
