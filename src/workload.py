@@ -34,7 +34,9 @@ log = logging.getLogger(__name__)
 RELEASE = "release"
 SERVICE = "service"
 GPU_UNDO = "gpu-undo"
-START_LIMIT = 20.0  # seconds; an idle worker is back and registered well within
+# Seconds.  A first start takes a few.  A restart lands first, which even without builds takes up
+# to the web's next heartbeat (30 s): then the status says so, and the next hook goes on.
+START_LIMIT = 20.0
 RETIRE_LIMIT = 300.0  # seconds that a removed worker has to finish its builds
 
 
