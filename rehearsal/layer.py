@@ -53,6 +53,8 @@ def prepare(place: Path, hostname: str, *, report: Callable[[str], None]) -> Non
     before = policy.read_bytes() if policy.exists() else None
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
+    # Each apt run would spend seconds on an index of manual pages (man-db's own switch).
+    (root / "var/lib/man-db/auto-update").unlink(missing_ok=True)
     try:
         missing = [name for path, name in NEEDED.items() if not _exists(root, path)]
         if missing:
