@@ -1,0 +1,56 @@
+"""The chaos suite's own counting, choosing and recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.frame import BEGIN, END, Chaos, Ledger, record, table
+
+PROMISE = "The worker goes on."
+
+
+def test_cases_of_one_promise_are_one_row_with_what_broke_it() -> None:
+    ledger = Ledger(7, quick=False)
+    for test in ("tests/chaos/test_a.py::test_one", "tests/chaos/test_b.py::test_two"):
+        chaos = Chaos(ledger, test)
+        with chaos.case(PROMISE):
+            pass
+    chaos.tried(PROMISE, 1000, 2.0)
+    chaos.aside(PROMISE, "refused while it restarted", 3)
+    with pytest.raises(ZeroDivisionError), chaos.case(PROMISE, "a disk of no size"):
+        _ = 1 / 0
+    assert table(ledger).splitlines()[2:] == [
+        "| The worker goes on; refused while it restarted: 3 | 1,003 | 1 | 2 |"
+    ]
+    assert ledger.broken == 1
+    assert chaos.repeat == (
+        "tox -e chaos -- --seed 7 --case 'a disk of no size' 'tests/chaos/test_b.py::test_two'"
+    )
+
+
+def test_the_quick_part_is_chosen_by_the_seed_and_one_case_by_its_name() -> None:
+    def part(seed: int, *, quick: bool = True, only: str = "") -> list[int]:
+        return Chaos(Ledger(seed, quick=quick), "test_x", only).part(range(100), quick=5)
+
+    assert part(1) == sorted(part(1))
+    assert len(part(1)) == 5
+    assert part(1) != part(2)
+    assert part(1, quick=False) == list(range(100))
+    assert part(1, only="42") == [42]
+
+
+def test_the_table_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Before\n{BEGIN}\nold\n{END}\nafter\n")
+    ledger = Ledger(7, quick=False)
+    ledger.add(PROMISE, tried=2, seconds=1.0)
+    for _ in range(2):
+        record(ledger, page)
+        text = page.read_text()
+        assert text.startswith(f"# Before\n{BEGIN}\n\n")
+        assert "seed 7:\n\n| promise |" in text
+        assert "| The worker goes on | 2 | 0 | 1 |\n\n" in text
+        assert text.endswith(f"{END}\nafter\n")
+        assert "old" not in text
