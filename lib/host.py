@@ -9,6 +9,7 @@ file primitives of `files`.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -202,6 +203,7 @@ def run(
     stdin: str | None = None,
     cwd: Path | None = None,
     discard: bool = False,
+    cpu_limit: int | None = None,
 ) -> Completed:
     """Run a command to its end, or kill it and all its children at its limit.
 
@@ -216,6 +218,8 @@ def run(
         cwd: the folder to run in.
         discard: send what it writes to /dev/null, for a command that leaves a child behind
             which would hold a pipe open.
+        cpu_limit: seconds of CPU after which the kernel kills it, for a command that may go
+            round in circles and outlive a hook that is killed.
 
     Raises:
         CommandError: not started, killed at its limit, or (with check) a non-zero exit status.
@@ -237,6 +241,9 @@ def run(
         )
     except (OSError, ValueError) as error:
         raise CommandError(argv, f"{name} could not be started: {error}") from error
+    if cpu_limit is not None:
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_CPU, (cpu_limit, cpu_limit))
     try:
         stdout, stderr = process.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired:

@@ -21,6 +21,7 @@ from host import CommandError, Layout, run
 log = logging.getLogger(__name__)
 
 LIMIT = 5.0  # seconds; the walk takes well under 0.1 s
+CPU_LIMIT = 5  # seconds; a chain that is a loop would else spin on after a hook that is killed
 CONFIG_VARIABLE = "NVIDIA_CTK_CONFIG_FILE_PATH"  # read by the toolkit from 1.18 on
 
 
@@ -82,7 +83,7 @@ def _answers_as_runc(layout: Layout, tree: Path) -> None:
 
 def _answers(command: Sequence[str], name: str, env: Mapping[str, str] | None = None) -> None:
     try:
-        done = run([*command, "--version"], timeout=LIMIT, env=env)
+        done = run([*command, "--version"], timeout=LIMIT, env=env, cpu_limit=CPU_LIMIT)
     except CommandError as error:
         log.warning("%s --version: %s\n%s", command[0], error, error.output)
         raise GpuError(

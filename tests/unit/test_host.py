@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import host
 from files import (
     ensure_copy,
     ensure_dir,
@@ -46,6 +49,18 @@ def test_a_command_at_its_limit_is_killed_with_its_children(tmp_path: Path) -> N
     assert caught.value.timed_out
     child = Path(f"/proc/{pid_file.read_text().strip()}/stat")
     assert wait_until(lambda: not child.exists() or child.read_text().split()[2] == "Z", timeout=5)
+
+
+def test_a_loop_ends_even_where_whoever_started_it_was_killed(tmp_path: Path) -> None:
+    loop, pid_file = tmp_path / "loop", tmp_path / "pid"
+    write_file(loop, f'#!/bin/sh\necho $$ >{pid_file}\nexec "$0"\n', mode=0o755)
+    hook = f"import host; host.run([{str(loop)!r}], timeout=600, cpu_limit=1)"
+    started = subprocess.Popen([sys.executable, "-c", hook], cwd=Path(host.__file__).parent)
+    assert wait_until(lambda: pid_file.exists() and pid_file.read_text().strip() != "", timeout=30)
+    started.kill()
+    started.wait()
+    left = Path(f"/proc/{pid_file.read_text().strip()}/stat")
+    assert wait_until(lambda: not left.exists() or left.read_text().split()[2] == "Z", timeout=60)
 
 
 def test_a_missing_command_is_named() -> None:
