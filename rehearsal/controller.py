@@ -3,6 +3,8 @@
 Each unit's agent is told what differs between the model and what it was told last, in the
 order of Juju's uniter (worker/uniter/resolver.go and relation/resolver.go in Juju 3.6):
 install, relation-created, leader-elected, config-changed, start; then whatever changes.
+A joined is followed by its changed before anything else of that relation, but hooks of
+other relations may come in between; peers are never told that their relation is broken.
 One hook runs at a time.  `choose` may pick another of those that Juju could send next.
 """
 
@@ -28,7 +30,6 @@ class Agent:
         told: the lifecycle's hooks that have run.
         config: the options when it was last told of them.
         leader: whether it was told that it leads.
-        changed: the remote unit whose relation-changed has to follow its joined.
         secrets: the revision of each secret that it was told of.
     """
 
@@ -38,7 +39,6 @@ class Agent:
     config: dict[str, Any] = field(default_factory=dict)
     leader: bool = False
     dying: bool = False
-    changed: Event | None = None
     secrets: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -137,11 +137,16 @@ class Controller:
             MachineError: a hook failed, or there is no end to them.
         """
         for _ in range(_MOST):
-            events = [event for agent in self._in_order() for event in self.pending(agent)]
-            if not events:
+            if not self.step():
                 return
-            self.run(self.choose(events))
         raise MachineError(f"The model has not settled after {_MOST} hooks.")
+
+    def step(self) -> bool:
+        """Run one of the hooks that Juju could send next; False if there is none."""
+        events = [event for agent in self._in_order() for event in self.pending(agent)]
+        if events:
+            self.run(self.choose(events))
+        return bool(events)
 
     def run(self, event: Event) -> Run:
         """Run one hook.
@@ -163,14 +168,14 @@ class Controller:
 
     def pending(self, agent: Agent) -> list[Event]:
         """Return the hooks that Juju could send a unit now, the likeliest first."""
-        if agent.changed:
-            return [agent.changed]
         agent.leader &= agent.unit.model.leader
         self._find_links(agent)
         if "start" not in agent.told:
             return _starting(agent)
-        events = _changes(agent)
-        events += [Event(agent, "secret-changed", detail=one) for one in self._revised(agent)]
+        events = []
+        if not agent.dying:
+            events += _changes(agent)
+            events += [Event(agent, "secret-changed", detail=one) for one in self._revised(agent)]
         for part in agent.parts.values():
             events += _relation_events(agent, part)
         if agent.dying and not events:
@@ -185,6 +190,8 @@ class Controller:
         for link in self.links:
             if agent.app in link.ends and not link.dying and link.number not in agent.parts:
                 agent.parts[link.number] = Part.of(agent.name, link)
+        mates = [one for one in self.agents.values() if one.app == agent.app and not one.dying]
+        model.mates = [one.name for one in mates]
         parts = agent.parts.values()
         model.relations = [part.relation for part in parts if part.created and not part.broken]
 
@@ -222,10 +229,9 @@ class Controller:
     def _after(self, event: Event) -> None:
         agent, part = event.agent, event.part
         agent.told.add(event.kind)
-        agent.changed = None
-        if event.kind == "joined":
-            agent.changed = Event(agent, "changed", part, event.remote)
-        elif event.kind == "broken" and part:
+        if part:
+            part.joined = event.remote if event.kind == "joined" else ""
+        if event.kind == "broken" and part:
             part.broken = True
             part.link.scope.discard(agent.name)
         elif event.kind == "remove":
@@ -258,11 +264,14 @@ def _relation_events(agent: Agent, part: Part) -> Iterator[Event]:
     leaving = link.dying or agent.dying
     if part.broken:
         return
+    if part.joined:
+        yield Event(agent, "changed", part, part.joined)
+        return
     there = [] if leaving else link.remote_units(agent.name)
     for unit in [one for one in relation.remote_units if one not in there]:
         yield Event(agent, "departed", part, unit, agent.name if agent.dying else unit)
     if leaving:
-        if part.created and not relation.remote_units:
+        if part.created and not relation.remote_units and len(link.ends) > 1:
             yield Event(agent, "broken", part)
         return
     if not part.created:

@@ -43,6 +43,7 @@ class Part:
         relation: the link as the hook tools show it to the unit.
         created: whether relation-created has run.
         broken: whether relation-broken has.
+        joined: the remote unit whose relation-changed has to follow its joined; "" for none.
         seen: the databags as they were when the unit was last told of them.
     """
 
@@ -50,6 +51,7 @@ class Part:
     relation: Relation
     created: bool = False
     broken: bool = False
+    joined: str = ""
     seen: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @classmethod

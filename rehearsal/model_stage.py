@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from .world import Supplies, supplied
 
 PEERS = "concourse-peer"
 POSTGRESQL = "postgresql"
+# Seconds between two update-status.  Juju's five minutes are longer than all that a service
+# does by itself, such as the next try of a worker that its web didn't know yet (5 s).
+_BETWEEN = 6.0
 
 
 @dataclass
@@ -152,9 +156,11 @@ class Stage:
 
     def expect(self, unit: str, wanted: str, tries: int = 3) -> bool:
         """Check a unit's status, after an update-status or two if it has to come round."""
-        for _ in range(tries):
+        for number in range(tries):
             if self.status(unit) == wanted:
                 break
+            if number:
+                time.sleep(_BETWEEN)
             self.update(unit)
         return self.screen.check(self.status(unit) == wanted, f"{unit}  {wanted}",
                                  self.status(unit))  # fmt: skip

@@ -38,6 +38,18 @@ class Juju:
         news = [tsa.publish_worker(each, self._charm.unit, name, key) for each in relations]
         return bool(news) and not any(news)
 
+    @property
+    def leads(self) -> bool:
+        """Whether this unit leads its application."""
+        return self._charm.unit.is_leader()
+
+    def withdraw(self, *, web: bool) -> None:
+        """Take back what this unit said of its web, or else of its worker."""
+        names = (WEB_RELATION if web else desired.TSA_RELATION, peers.RELATION)
+        for relation in (each for name in names for each in self._charm.model.relations[name]):
+            if relation.active:
+                tsa.withdraw(relation.data[self._charm.unit], web=web)
+
     def request_database(self) -> None:
         """Ask the related PostgreSQL for a database."""
         database.request(self._charm)

@@ -13,6 +13,7 @@ when that unit is gone does the leader choose again.
 from __future__ import annotations
 
 import ops
+from ops import hookcmds
 
 RELATION = "concourse-peer"
 _WEB_UNIT = "web-unit"
@@ -40,6 +41,16 @@ def choose_web_unit(charm: ops.CharmBase, gone: ops.Unit | None = None) -> str:
     chosen = shared.data[charm.app].get(_WEB_UNIT, "")
     if chosen in here or not charm.unit.is_leader():
         return chosen
+    if chosen and not _is_gone(chosen, gone):
+        return chosen
     chosen = min(here, key=lambda name: int(name.rpartition("/")[2]))
     shared.data[charm.app][_WEB_UNIT] = chosen
     return chosen
+
+
+def _is_gone(name: str, gone: ops.Unit | None) -> bool:
+    """Return whether a peer that isn't shown was removed; a new leader may not know it yet."""
+    if gone and name == gone.name:
+        return True
+    goal = hookcmds.goal_state().units.get(name)
+    return goal is None or goal.status == "dying"

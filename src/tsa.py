@@ -23,6 +23,8 @@ import ops
 from concourse.keys import is_public_key
 
 _HOST_KEY, _VERSION_KEY = "tsa-host-public-key", "concourse-version"
+_OF_A_WEB = ("tsa-host", "tsa-port", _HOST_KEY, _VERSION_KEY)
+_OF_A_WORKER = ("worker-name", "worker-public-key")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?")
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}", re.ASCII)
 
@@ -75,6 +77,13 @@ def publish_web(bag: ops.RelationDataContent, host: str, port: int) -> None:
 def publish_web_identity(bag: ops.RelationDataContent, host_key: str, version: str) -> None:
     """Tell workers how to know the web: its host key, and the release that it runs."""
     _tell(bag, {_HOST_KEY: host_key, _VERSION_KEY: version})
+
+
+def withdraw(bag: ops.RelationDataContent, *, web: bool) -> None:
+    """Take back all that a unit's bag says of its web, or else of its worker."""
+    for field in _OF_A_WEB if web else _OF_A_WORKER:
+        if field in bag:
+            del bag[field]
 
 
 def workers(relation: ops.Relation) -> dict[str, str]:

@@ -69,9 +69,12 @@ class WebWorkload:
             What all web units share; None where no web runs, or the leader hasn't made it.
         """
         side = wish.web_side
+        if wish.mode != "worker":
+            juju.request_database()
         if side is None:
+            if wish.mode == "auto" and juju.leads:  # another unit runs the web
+                juju.secrets(lambda: web_keys.generate(self._layout, tree))
             return None
-        juju.request_database()
         secrets = side.secrets or juju.secrets(lambda: web_keys.generate(self._layout, tree))
         if secrets is None or not isinstance(side.database, Database):
             return secrets  # the status says what is missing

@@ -15,6 +15,7 @@ from pathlib import Path
 import attempts
 from concourse import keys, release, service, teardown, trees, web, worker
 from concourse.errors import ConcourseError
+from concourse.paths import WebPaths
 from concourse.versions import may_switch
 from concourse.web_environment import TSA_PORT, WebSecrets
 from concourse.web_keys import public_host_key
@@ -74,7 +75,7 @@ class Workload:
             gpu = self._ensure_gpu(wish, at_once=at_once)
             self.gpu.carry(tree)
             release.ensure_current(self._layout, tree)
-            self._leave_other_roles(wish)
+            self._leave_other_roles(wish, juju)
             own = self._worker_key(wish, tree)
             mine = own if wish.mode == "all" else {}
             secrets = self.web.ensure(wish, juju, tree, mine, everybody=everybody)
@@ -191,12 +192,16 @@ class Workload:
         log.warning("%s: %s", step, trouble)
         attempts.failed(self._layout, step, trouble)
 
-    def _leave_other_roles(self, wish: Wish) -> None:
+    def _leave_other_roles(self, wish: Wish, juju: Juju) -> None:
         """Drain and stop what this unit is no longer meant to run; waits for nothing."""
         if "worker" not in wish.roles:
             teardown.retire(self._layout)
+            if keys.worker_key(self._layout).exists():
+                juju.withdraw(web=False)
         if "web" not in wish.roles:
             web.land(self._layout)
+            if WebPaths(self._layout).environment.exists():
+                juju.withdraw(web=True)
 
     def _worker_key(self, wish: Wish, tree: Path) -> dict[str, str]:
         if "worker" not in wish.roles:

@@ -80,6 +80,7 @@ class Model:
         address: the unit's address on every network.
         config: every option's value, defaults included.
         resources: the place of each attached resource, as the unit sees it.
+        mates: the units that its application is meant to have.
         status: what the unit last set: its word and its message.
     """
 
@@ -92,6 +93,7 @@ class Model:
     relations: list[Relation] = field(default_factory=list)
     resources: dict[str, str] = field(default_factory=dict)
     proxies: dict[str, str] = field(default_factory=dict)
+    mates: list[str] = field(default_factory=list)
     status: tuple[str, str] = ("unknown", "")
     app_status: tuple[str, str] = ("unknown", "")
     version: str = ""

@@ -93,7 +93,8 @@ def _network_get(hook: Hook, _: Arguments, __: str) -> Any:
 def _goal_state(hook: Hook, _: Arguments, __: str) -> Any:
     since = {"status": "active", "since": "2026-01-01 00:00:00Z"}
     relations = {one.name: dict.fromkeys(one.remote_units, since) for one in hook.model.relations}
-    return {"units": {hook.model.unit: since}, "relations": relations}
+    mates = hook.model.mates or [hook.model.unit]
+    return {"units": dict.fromkeys(mates, since), "relations": relations}
 
 
 def _action_set(hook: Hook, given: Arguments, _: str) -> str:

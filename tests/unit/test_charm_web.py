@@ -163,14 +163,12 @@ def test_mode_all_runs_both_and_needs_no_relation_to_itself(
         ("", True, {"web"}, "concourse-ci-machine/0"),
         ("", False, set(), ""),
         ("concourse-ci-machine/1", True, {"worker"}, "concourse-ci-machine/1"),
-        ("concourse-ci-machine/9", True, {"web"}, "concourse-ci-machine/0"),
         ("concourse-ci-machine/0", False, {"web"}, "concourse-ci-machine/0"),
     ],
     ids=[
         "the leader chooses the lowest",
         "nobody else chooses",
         "a choice stays, whoever leads",
-        "a unit that is gone is replaced",
         "the chosen need not lead",
     ],
 )
