@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import deployment
-from .choice import Choice
+from .choice import EARLIER, Choice
 from .machine import MachineError
 from .play import play, version_of
 from .screen import Screen
@@ -57,6 +57,14 @@ def _choice() -> Choice:
     parser.add_argument("--concourse", type=Path, metavar="FILE", help="a real release, a .tgz")
     parser.add_argument("--charm", type=Path, metavar="PATH", help="a charm, packed or unpacked")
     parser.add_argument(
+        "--refresh-from",
+        nargs="?",
+        const=EARLIER,
+        default="",
+        metavar="REV",
+        help=f"deploy the charm of an earlier commit ({EARLIER[:7]}), then juju refresh",
+    )
+    parser.add_argument(
         "--keep", action="store_true", help="leave a shell in the machine when it is ready"
     )
     given = parser.parse_args()
@@ -75,6 +83,7 @@ def _choice() -> Choice:
         charm=given.charm,
         keep=given.keep,
         deployment=given.deployment,
+        refresh_from=given.refresh_from,
     )
     alone = (
         given.lxd,
@@ -83,6 +92,7 @@ def _choice() -> Choice:
         given.mismatch,
         given.toolkit,
         given.keep,
+        given.refresh_from,
     )
     if given.deployment and any(alone):
         parser.error("--deployment goes with --gpus, --charm and --concourse only")

@@ -10,6 +10,8 @@ from .standins.release import VERSION
 
 LXD_NAME = "juju-5a4d1e-0"
 METAL_NAME = "gpu-worker-0"
+# What `juju refresh` is rehearsed from: the first revision that was whole.
+EARLIER = "2e8fd0bcc5a70db1b5e3529bf95b23959121029c"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Choice:
         charm: the charm to run, a folder or a packed one; None to assemble it.
         keep: leave a shell in the machine once the worker is ready.
         deployment: web, workers and PostgreSQL instead of a worker alone.
+        refresh_from: the commit whose charm is deployed first, then refreshed; "" for none.
     """
 
     gpus: int = 1
@@ -41,6 +44,7 @@ class Choice:
     charm: Path | None = None
     keep: bool = False
     deployment: bool = False
+    refresh_from: str = ""
 
     @property
     def hostname(self) -> str:

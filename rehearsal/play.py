@@ -6,10 +6,11 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
-from . import parts
+from . import parts, refresh
 from .choice import Choice
 from .juju import Unit, defaults
 from .machine import Machine, MachineError, MachineOptions
@@ -37,6 +38,8 @@ def play(choice: Choice, screen: Screen) -> int:
         with around(machine, knows(model)) as world:
             chosen = _furnish(choice, world)
             charm = unpacked_charm(choice, machine, screen)
+            if choice.refresh_from:
+                present, charm = charm, earlier_charm(choice.refresh_from, machine, screen)
             model.config = {
                 **defaults((charm / "config.yaml").read_text()),
                 **world.options(),
@@ -48,7 +51,10 @@ def play(choice: Choice, screen: Screen) -> int:
             unit.install(charm)
             _describe(machine, choice, screen)
             stage = Stage(choice, screen, machine, world, unit)
-            _acts(stage)
+            if choice.refresh_from:
+                _refresh(stage, present)
+            else:
+                _acts(stage)
     return _end(stage)
 
 
@@ -83,6 +89,15 @@ def _acts(stage: Stage) -> None:
     parts.unchanged(stage)
     parts.switch_off(stage)
     parts.switch_on(stage)
+    parts.remove(stage)
+
+
+def _refresh(stage: Stage, charm: Path) -> None:
+    parts.deploy(stage)
+    parts.status(stage)
+    refresh.refresh(stage, charm)
+    parts.checklist(stage)
+    parts.unchanged(stage)
     parts.remove(stage)
 
 
@@ -129,12 +144,41 @@ def unpacked_charm(choice: Choice, machine: Machine, screen: Screen) -> Path:
         for program in ("dispatch", "src/charm.py"):
             (folder / program).chmod(0o755)  # zipfile forgets modes
         return folder
+    return _assembled(SOURCE, folder, machine, screen)
+
+
+def earlier_charm(revision: str, machine: Machine, screen: Screen) -> Path:
+    """Return the unpacked charm of an earlier commit of this repository.
+
+    Raises:
+        MachineError: there is no such commit here, or it can't be assembled.
+    """
+    tree = machine.place / "earlier"
+    tree.mkdir()
+    git = ["git", "-c", f"safe.directory={SOURCE}", "-C", str(SOURCE), "archive", revision]
+    with (machine.place / "earlier.tar").open("w+b") as archive:
+        done = subprocess.run(
+            git, stdout=archive, stderr=subprocess.DEVNULL, timeout=60, check=False
+        )
+        if done.returncode != 0:
+            raise MachineError(
+                f"--refresh-from {revision}: this clone has no such commit; "
+                "git fetch --unshallow brings the whole history."
+            )
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as content:
+            content.extractall(tree)
+    return _assembled(tree, machine.place / "earlier-charm", machine, screen)
+
+
+def _assembled(source: Path, folder: Path, machine: Machine, screen: Screen) -> Path:
     version = "import sys; print(f'{sys.version_info[0]}.{sys.version_info[1]}')"
     python = machine.run(["env", "python3", "-c", version], timeout=20).stdout.strip()
-    screen.line(f"Assembling the charm for Python {python}")
-    argv = [sys.executable, str(SOURCE / "packing/assemble"), str(folder), "--python", python]
+    of = "" if source == SOURCE else " of then"
+    screen.line(f"Assembling the charm{of} for Python {python}")
+    argv = [sys.executable, str(source / "packing/assemble"), str(folder), "--python", python]
     scratch = machine.place / "scratch"  # the tools leave lock files where they work
-    scratch.mkdir()
+    scratch.mkdir(exist_ok=True)
     environment = {**os.environ, "TMPDIR": str(scratch)}
     done = subprocess.run(
         argv, env=environment, capture_output=True, text=True, timeout=600, check=False
