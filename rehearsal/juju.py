@@ -54,6 +54,9 @@ class Unit:
         machine: where it runs.
         model: what Juju knows; changed by what the charm does.
         on_status: told each status as it is set.
+
+    Attributes:
+        under: a command to run dispatch under, such as a tracer.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Unit:
         self.machine = machine
         self.model = model
         self.runs: list[Run] = []
+        self.under: tuple[str, ...] = ()
         self._on_status = on_status
         self._agent = f"/var/lib/juju/agents/unit-{model.unit.replace('/', '-')}"
 
@@ -133,7 +137,7 @@ class Unit:
         started = time.monotonic()
         with agent.serve(self.machine.root / _SOCKET.lstrip("/"), hook):
             done = self.machine.run(
-                [f"{self._agent}/charm/dispatch"],
+                [*self.under, f"{self._agent}/charm/dispatch"],
                 timeout=limit,
                 check=False,
                 env=self._environment() | env,

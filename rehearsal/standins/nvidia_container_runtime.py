@@ -7,15 +7,12 @@ in its default mode, as far as a charm and its tasks can tell.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
+import time
 from contextlib import suppress
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +30,8 @@ def main() -> NoReturn:
     if arguments == ["--version"]:
         print(f"NVIDIA Container Runtime version {VERSION} (a stand-in of the rehearsal)")
         sys.stdout.flush()
+        import subprocess  # here as below: what a create doesn't need is half of a start
+
         sys.exit(subprocess.run([runtime, "--version"], timeout=20, check=False).returncode)
     if "create" in arguments:
         path = Path(option(arguments, "bundle", "b") or ".") / "config.json"
@@ -50,7 +49,11 @@ def low_level_runtime() -> str:
     config = configuration()
     match = re.search(r"^\s*runtimes\s*=\s*\[(.*?)\]", config, re.MULTILINE | re.DOTALL)
     names = re.findall(r"[\"']([^\"']+)[\"']", match[1]) if match else ["runc", "crun"]
-    found = next(filter(None, map(shutil.which, names)), None)
+    if names and names[0].startswith("/") and os.access(names[0], os.X_OK):
+        return names[0]
+    from shutil import which
+
+    found = next(filter(None, map(which, names)), None)
     if not found:
         die(f"no runtime binary found from candidate list: {names}", sys.argv[1:])
     return found
@@ -94,8 +97,8 @@ def loaded_driver() -> dict[str, Any]:
         driver: dict[str, Any] = json.loads(Path("/run/stand-in-gpu.json").read_text())
     except OSError:
         driver = {}
-    library = f"/usr/lib/*-linux-gnu/libnvidia-ml.so.{driver.get('driver', '')}"
-    if not driver.get("driver") or not glob.glob(library):
+    libraries = Path("/usr/lib").glob(f"*-linux-gnu/libnvidia-ml.so.{driver.get('driver', '')}")
+    if not driver.get("driver") or not any(libraries):
         raise ValueError("failed to initialize NVML: ERROR_LIBRARY_NOT_FOUND")
     return driver
 
@@ -147,7 +150,7 @@ def option(arguments: list[str], *names: str) -> str:
 def die(text: str, arguments: list[str]) -> NoReturn:
     """End with an error: a record in the log file that was named, and on standard error."""
     log = option(arguments, "log")
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if log:
         with open(log, "a", encoding="utf-8") as file:
             file.write(json.dumps({"level": "error", "msg": text, "time": now}) + "\n")

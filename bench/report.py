@@ -1,0 +1,54 @@
+"""What stands around the table: the machine in words, and the plot."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from .figures import Row
+from .plot import Bar, Panel, svg
+
+_PANELS = {
+    "check 1": "A container without a GPU, over bare runc",
+    "task 1": "A task with a GPU, over nvidia-container-runtime alone",
+}
+
+
+def picture(rows: Sequence[Row], where: str) -> str:
+    """Return the plot of a container's whole life: overhead by runtime."""
+    panels = []
+    for group, heading in _PANELS.items():
+        bars = [_bar(row) for row in rows if row.group == group]
+        if bars:
+            panels.append(Panel(heading, bars))
+    return svg("What a container's life costs more, by runtime", panels, where)
+
+
+def _bar(row: Row) -> Bar:
+    label = row.name.partition(": ")[2]
+    return Bar(label, row.overhead_ms, row.spread_ms, ours=label.startswith("this charm"))
+
+
+def machine() -> str:
+    """Return this machine in words: processors, memory, system, kernel."""
+    system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in _lines("/proc/cpuinfo")
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    kib = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if "MemTotal" in line), 0)
+    count = os.cpu_count() or 1
+    return f"{count} x {model}, {kib / 2**20:.0f} GiB, {system}, Linux {platform.release()}"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
