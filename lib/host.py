@@ -154,6 +154,11 @@ class Layout:
         return self.gpu_config / "devices"
 
     @property
+    def bundles(self) -> Path:
+        """The folder of the bundles of all containers of the worker's containerd."""
+        return self.at("/run/containerd/io.containerd.runtime.v2.task/concourse")
+
+    @property
     def gpu_containerd(self) -> Path:
         return self.gpu_config / "containerd.toml"
 

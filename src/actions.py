@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from desired import Wish
-from gpu import inventory
+from gpu import inventory, leases
 from gpu.checklist import FAIL, NOT_RUN, PASS, checklist
 from gpu.diagnosis import diagnose
 from gpu.manager import GpuManager
@@ -31,13 +32,15 @@ class Verdict:
 
 
 def gpu_status(layout: Layout, manager: GpuManager) -> dict[str, Any]:
-    """Return what the action gpu-status shows: each GPU, the driver, the diagnosis."""
+    """Return what the action gpu-status shows: each GPU and who holds it, driver, diagnosis."""
     seen = inventory.look(layout)
     state = manager.observe()
     diagnosis = diagnose(seen)
+    holders = leases.held(layout)
     results: dict[str, Any] = {
         "diagnosis": diagnosis.message or state.trouble or "ready",
         "usable": state.count,
+        "sharing": state.sharing,
         "driver": seen.driver or seen.module or "none",
         "cuda": inventory.cuda_version(layout) if seen.gpus else "unknown",
     }
@@ -48,8 +51,18 @@ def gpu_status(layout: Layout, manager: GpuManager) -> dict[str, Any]:
         results["tags"] = ", ".join(state.tags)
     for gpu in seen.gpus:
         memory = "unknown" if gpu.memory_mib is None else f"{gpu.memory_mib} MiB"
-        results[f"gpu-{gpu.index}"] = {"uuid": gpu.uuid, "name": gpu.name, "memory": memory}
+        shown: dict[str, Any] = {"uuid": gpu.uuid, "name": gpu.name, "memory": memory}
+        shown["held-by"] = _holders(holders, gpu.uuid)
+        for mig in gpu.mig if gpu.mig_on else ():
+            number = mig.id.partition(":")[2]
+            shown[f"mig-{number}"] = {"uuid": mig.uuid, "held-by": _holders(holders, mig.uuid)}
+        results[f"gpu-{gpu.index}"] = shown
     return results
+
+
+def _holders(held: Sequence[leases.Lease], uuid: str) -> str:
+    """Return who holds a GPU, as `fly containers` names them, and for how long."""
+    return ", ".join(f"{each.handle} ({each.age:.0f} s)" for each in held if uuid in each.uuids)
 
 
 def verify_gpu(layout: Layout, status: str) -> Verdict:

@@ -20,8 +20,8 @@ import peers
 import tsa
 from concourse.extra_env import WORKER_MANAGED, parse
 from concourse.release import ReleaseWish
-from concourse.worker import worker_name
-from gpu import selection, toolkit
+from concourse.worker import MAX_TASKS, worker_name
+from gpu import selection, sharing, toolkit
 from gpu.manager import GpuWish
 from gpu.toolkit import ToolkitWish
 from host import Trouble
@@ -99,7 +99,9 @@ def read(charm: ops.CharmBase, gone: ops.Unit | None = None) -> Wish:
     web, web_error = _web(charm, mode) if "worker" in roles else (None, "")
     gpu, gpu_error = _gpu(config, mode, proxies) if "worker" in roles else (None, "")
     try:
-        worker_env = parse(str(config.get("worker-env", "")), WORKER_MANAGED, "worker-env")
+        limited = gpu is not None and gpu.sharing.mode == "exclusive"
+        managed = (*WORKER_MANAGED, *((MAX_TASKS,) if limited else ()))
+        worker_env = parse(str(config.get("worker-env", "")), managed, "worker-env")
     except ValueError as error:
         raise InvalidOption(str(error)) from None
     return Wish(
@@ -207,7 +209,8 @@ def _gpu(
         request = selection.parse(str(config["gpu-device-ids"]))
         capabilities = selection.parse_capabilities(str(config["gpu-driver-capabilities"]))
         selection.parse_tags(tags)
+        share = sharing.parse(str(config["gpu-sharing"]), int(config["gpu-lease-timeout"]))
         toolkit.check(packages)
     except (ValueError, Trouble) as error:
         return None, str(error)
-    return GpuWish(request, capabilities, tags, mode, packages, proxies), ""
+    return GpuWish(request, capabilities, tags, mode, packages, proxies, share), ""

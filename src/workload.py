@@ -246,6 +246,7 @@ class Workload:
             dns_server=wish.dns_server,
             baggageclaim_driver=worker.baggageclaim_driver(wish.baggageclaim_driver, in_lxd=in_lxd),
             containerd_config=self._layout.gpu_containerd if self.gpu.begun else None,
+            max_tasks=gpu.count if gpu and gpu.sharing == "exclusive" else 0,
             extra=wish.worker_env,
             proxies=wish.proxies,
         )

@@ -1,5 +1,6 @@
 # Judges config.json and, for a GPU task, rewrites it.  Exit status 10: no GPU; 11: a GPU task,
-# rewritten; 12: refused, nothing written, and the reason printed; 13: not written, or not all of it.
+# rewritten; 12: refused, nothing written, and the reason printed; 13: not written, or not whole;
+# 14: a GPU task, rewritten but for the UUIDs, which are to be handed out under the lock.
 #
 # zone says where in the spec we are: R the root object, P process, E process.env, M mounts,
 # O one mount, "" anywhere else.  Positions count bytes from 1.  What Go would not write itself
@@ -21,6 +22,7 @@ BEGIN {
     watched["Rprocess"]; watched["Rmounts"]; watched["Penv"]; watched["Odestination"]
     VISIBLE = "NVIDIA_VISIBLE_DEVICES"
     CAPABLE = "NVIDIA_DRIVER_CAPABILITIES"
+    COUNT = "CONCOURSE_GPU_COUNT"
     split(VISIBLE " " CAPABLE " NVIDIA_IMEX_CHANNELS NVIDIA_MOFED NVIDIA_GDS NVIDIA_GDRCOPY" \
         " NVIDIA_NVSWITCH NVIDIA_MIG_CONFIG_DEVICES NVIDIA_MIG_MONITOR_DEVICES", words, " ")
     for (i in words) ours[words[i]]
@@ -126,7 +128,7 @@ function string(text, size) {
     if (zone == "E") {
         if (last == "s") doubt = 1
         if (cut) drop(cut, start - 1)
-        cut = text ~ /^NVIDIA_|\\/ && variable(text, size) ? start : 0
+        cut = text ~ /^NVIDIA_|^CONCOURSE_GPU|\\/ && variable(text, size) ? start : 0
         last = "s"
     } else if (zone == "M") doubt = 1
     else if (last != ":") name(text)
@@ -151,6 +153,7 @@ function variable(text, size,   s) {
     s = substr(text, 1, 300)  # longer than any name of ours, were all its letters \u escapes
     if (index(s, "\\")) { if (odd(substr(s, 1, index(s "=", "=")))) doubt = 1 }
     s = substr(s, 1, index(s, "=") - 1)
+    if (s == COUNT) { number = substr(text, length(s) + 2, 300); counted = 1 }
     if (!(s in ours)) return 0
     text = substr(text, length(s) + 2)
     if (s == VISIBLE) { asked = text; asks = 1 }
@@ -167,7 +170,7 @@ function odd(s) {
     return s ~ /\\(\/|u00(2[^6]|3[^CEce]|[4-7]))/
 }
 
-function decide() {
+function decide(   none, set, n) {
     if (!tasks || others) exit 10
     if (doubt || depth || !brace) refuse("config.json of this task cannot be read without doubt")
     if (!after) {  # process has no env
@@ -176,37 +179,49 @@ function decide() {
         tail = members ? "]," : "]"
     }
     if (!asks) asked = "all"
-    if (asked == "" || asked == "none" || asked == "void") exit 10
+    none = asked == "" || asked == "none" || asked == "void"
+    if (counted && number !~ /^(0|[1-9][0-9]?[0-9]?)$/)
+        refuse(COUNT " of this task is no number of GPUs: \\\"" quote(number, 64) "\\\"")
+    number += 0
+    if (counted ? !number : none) exit 10
+    if (none) refuse(COUNT " of this task is " number ", and " VISIBLE " asks for none")
     if (ENVIRON["trouble"] != "") {
-        if (!asks) exit 10
+        if (!asks && !counted) exit 10
         refuse("this worker has no usable GPU: " ENVIRON["trouble"])
     }
     if (ENVIRON["link"]) refuse("config.json of this task is a symbolic link")
     if (long != "") refuse(long " is too long")
     read_table()
-    asked = asked == "all" ? allowed : chosen()
-    if (asked == "") exit 10
-    write("\"" VISIBLE "=" asked "\",\"" CAPABLE "=" capabilities() "\"")
+    if (asked != "all") {
+        set = chosen()
+        n = split(set, words, ",")
+        if (counted && n != number)
+            refuse(COUNT " of this task is " number ", and " VISIBLE " names " n)
+    } else {
+        n = counted ? number : standard == "all" ? total : standard + 0
+        if (!counted && (!total || !n)) exit 10
+        if (n > total) refuse(COUNT " of this task is " number ", and this worker has " total \
+            (total == 1 ? " GPU" : " GPUs"))
+    }
+    if (sharing != "shared") write_request(n, set)
+    if (set == "") set = first(n)
+    write(set)
+    write_lease(set)
     exit 11
 }
 
-function refuse(reason) {
-    print reason
-    exit 12
+function first(n,   i, out) {
+    for (i = 1; i <= n; i++) out = out (i == 1 ? "" : ",") order[i]
+    return out
 }
 
-function read_table(   line, field) {
-    RS = "\n"
-    while ((getline line < ENVIRON["table"]) > 0) {
-        split(line, field, "\t")
-        if (field[1] == "allowed") { allowed = field[2]; rows++ }
-        if (field[1] == "capabilities") { option = field[2]; rows++ }
-        if (field[1] == "device") {
-            uuid[field[2]] = field[3]
-            known = known (known == "" ? "" : ", ") field[2]
-        }
-    }
-    if (rows != 2) refuse("this worker has no usable GPU: the table of its GPUs is incomplete")
+# Leaves to the pass that holds the lock what it needs to know.
+function write_request(n, set,   request) {
+    write("")
+    request = ENVIRON["bundle"] "/gpu-request"
+    print timeout "\n" n "\t" set "\t" place "\n" > request
+    if (close(request)) exit 13
+    exit 14
 }
 
 # The full UUIDs of the spellings that were asked for, each once.
@@ -222,12 +237,6 @@ function chosen(   token, n, i, out, given) {
     return out
 }
 
-# Text of a request, fit to stand in a JSON string.
-function quote(s, most) {
-    gsub(/\\u....|\\.|[^A-Za-z0-9._:\/=+, -]/, "?", s)
-    return length(s) > most ? substr(s, 1, most) "..." : s
-}
-
 # What both the task and the option name; the option itself where that is nothing.
 function capabilities(   word, n, i, out) {
     wanted = "," wanted ","
@@ -239,14 +248,19 @@ function capabilities(   word, n, i, out) {
     return out == "" ? option : out
 }
 
-# All has been read and decided before the file is opened for writing.
-function write(entries,   at, i) {
+# All has been read and decided before the file is opened for writing.  Sets place: the bytes of
+# the new file before the UUIDs.
+function write(set,   at, i, part) {
     ORS = ""
     at = 1
     for (i = 1; i <= cuts; i++) {
-        print substr(all, at, cut_from[i] - at) > file
+        part = substr(all, at, cut_from[i] - at)
+        place += length(part)
+        print part > file
         at = cut_to[i] + 1
     }
-    print substr(all, at, after + 1 - at) lead entries tail substr(all, after + 1) > file
+    part = substr(all, at, after + 1 - at) lead "\"" VISIBLE "="
+    place += length(part)
+    print part set "\",\"" CAPABLE "=" capabilities() "\"" tail substr(all, after + 1) > file
     if (close(file)) exit 13  # a full disk: what is left in the file is no spec to judge again
 }

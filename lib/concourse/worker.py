@@ -46,6 +46,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 LAND_LIMIT = 3600  # seconds that a worker has to finish its builds before a restart
+MAX_TASKS = "CONCOURSE_MAX_ACTIVE_TASKS"  # a flag since 8.3.0; older releases don't read it
 STOP_LIMIT = 120  # seconds that it has after that, once told to stop at once
 
 # What Concourse's own containerd configuration switches off: CRI, which nothing asks for,
@@ -88,6 +89,8 @@ class WorkerWish:
         baggageclaim_driver: "detect", "overlay", "naive" or "btrfs".
         containerd_config: where a containerd configuration is to lie that pins PATH to
             Concourse's own; None for the one that Concourse writes itself.
+        max_tasks: how many tasks a web that limits them is to give this worker at a time; 0
+            says nothing to it.
         extra: more variables, none of extra_env.WORKER_MANAGED.
         proxies: `http_proxy`, `https_proxy` and `no_proxy`, as far as set; containers
             get them.
@@ -102,6 +105,7 @@ class WorkerWish:
     dns_server: str = ""
     baggageclaim_driver: str = "detect"
     containerd_config: Path | None = None
+    max_tasks: int = 0
     extra: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxies: Mapping[str, str] = field(default_factory=dict)
 
@@ -202,6 +206,7 @@ def environment(layout: Layout, wish: WorkerWish) -> dict[str, str]:
         "CONCOURSE_CONTAINERD_LOG_LEVEL": wish.log_level,
         "CONCOURSE_CONTAINERD_CONFIG": str(wish.containerd_config or ""),
         "CONCOURSE_CONTAINERD_DNS_PROXY_ENABLE": "true" if wish.dns_proxy else "",
+        MAX_TASKS: str(wish.max_tasks or ""),
         "CONCOURSE_CONTAINERD_DNS_SERVER": ",".join(wish.dns_server.replace(" ", "").split(",")),
     }
     for name in ("http_proxy", "https_proxy", "no_proxy"):

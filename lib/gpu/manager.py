@@ -28,7 +28,13 @@ from gpu.errors import GpuError
 from gpu.inventory import GpuInventory, look
 from gpu.selection import Selection, devices, nothing_here, select, tags
 from gpu.terms import GpuState, GpuWish
-from gpu.wrapper import WRAPPER_NAME, DeviceTable, ensure_devices, ensure_wrapper
+from gpu.wrapper import (
+    WRAPPER_NAME,
+    DeviceTable,
+    ensure_devices,
+    ensure_wrapper,
+    sharing_now,
+)
 from host import Layout, Trouble
 
 __all__ = ["CHAIN", "PACKAGES", "GpuManager", "GpuState", "GpuWish"]
@@ -106,7 +112,8 @@ class GpuManager:
         if offer and offer.allowed and stands:
             packages = attempts.last(self._layout, PACKAGES)
             note = packages.what if packages else ""
-            return GpuState(count=len(offer.allowed), tags=offer.tags, note=note)
+            sharing = sharing_now(self._layout)
+            return GpuState(len(offer.allowed), offer.tags, note=note, sharing=sharing)
         for step in (PACKAGES, CHAIN):
             attempt = attempts.last(self._layout, step)
             if attempt:
@@ -244,7 +251,14 @@ class GpuManager:
             offer = looks.settle(self._layout, _offer(wish, look(self._layout)))
         if not self.begun:
             return
-        table = DeviceTable(offer.allowed, offer.spellings, wish.capabilities)
+        table = DeviceTable(
+            offer.allowed,
+            offer.spellings,
+            wish.capabilities,
+            sharing=wish.sharing.mode,
+            default=wish.sharing.default(offer.tags),
+            timeout=wish.sharing.timeout,
+        )
         ensure_devices(self._layout, table)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gpu.selection import DeviceRequest
+from gpu.sharing import Sharing
 from gpu.toolkit import ToolkitWish
 
 
@@ -20,6 +21,7 @@ class GpuWish:
         mode: the deployment mode, which decides what "auto" tags are.
         toolkit: where nvidia-container-toolkit comes from, and which version.
         proxies: http_proxy, https_proxy, no_proxy.
+        sharing: how tasks share the GPUs.
     """
 
     request: DeviceRequest
@@ -28,6 +30,7 @@ class GpuWish:
     mode: str
     toolkit: ToolkitWish
     proxies: Mapping[str, str] = field(default_factory=dict)
+    sharing: Sharing = field(default_factory=Sharing)
 
     @property
     def spelled(self) -> str:
@@ -45,6 +48,7 @@ class GpuState:
         trouble: why there are none, one sentence with the remedy; "" if there are some.
         waiting: the trouble is expected to end by a retry, without the operator.
         note: what failed although the GPUs are usable (a change of the toolkit's version).
+        sharing: "shared", "balanced" or "exclusive", as the wrapper is told.
     """
 
     count: int = 0
@@ -52,3 +56,4 @@ class GpuState:
     trouble: str = ""
     waiting: bool = False
     note: str = ""
+    sharing: str = "shared"

@@ -1,12 +1,13 @@
 """Renders the wrapper that stands in for runc, and the table it looks requests up in.
 
-The wrapper (templates/runc-gpu-wrapper.j2, its awk program beside it) needs nothing
-but a POSIX shell and awk; it calls no jq: what its one awk pass cannot judge gets no
-GPU, or is refused if it is a task.
+The wrapper (templates/runc-gpu-wrapper.j2, its awk programs beside it) needs nothing
+but a POSIX shell, awk, and flock where GPUs are leased; it calls no jq: what its one
+awk pass cannot judge gets no GPU, or is refused if it is a task.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from files import write_file
+from files import read_text, write_file
 from host import Layout
 
 WRAPPER_NAME = "runc-gpu-wrapper"
@@ -31,6 +32,9 @@ class WrapperSettings:
         nvidia_runtime_real: NVIDIA's own nvidia-container-runtime.
         chain_config: the configuration that NVIDIA's runtime gets for a task.
         devices: the table that `ensure_devices` writes.
+        lock: a folder that stays; whoever holds a lock on it hands out GPUs.
+        proc: where procfs is mounted.
+        cgroups: where control groups are mounted.
         control_node: the device node that every use of the driver opens.
         module_version: the loaded module's version, in sysfs.
         proc_version: the same in a sentence, in procfs.
@@ -42,6 +46,9 @@ class WrapperSettings:
     nvidia_runtime_real: Path
     chain_config: Path
     devices: Path
+    lock: Path
+    proc: Path
+    cgroups: Path
     control_node: Path
     module_version: Path
     proc_version: Path
@@ -56,6 +63,9 @@ class WrapperSettings:
             nvidia_runtime_real=layout.nvidia_runtime_real,
             chain_config=layout.chain_config,
             devices=layout.gpu_devices,
+            lock=layout.gpu_devices.parent,
+            proc=layout.at("/proc"),
+            cgroups=layout.at("/sys/fs/cgroup"),
             control_node=layout.at("/dev/nvidiactl"),
             module_version=layout.at("/sys/module/nvidia/version"),
             proc_version=layout.at("/proc/driver/nvidia/version"),
@@ -72,11 +82,17 @@ class DeviceTable:
         allowed: the full UUIDs that a task gets that asks for nothing or for all.
         spellings: what a task may write, and the full UUID that it stands for.
         capabilities: the driver capabilities on offer: "all" or a comma-separated list.
+        sharing: "shared", "balanced" or "exclusive".
+        default: what a task gets that asks for nothing: "all", or a number of GPUs.
+        timeout: seconds that a task waits for GPUs which others hold.
     """
 
     allowed: tuple[str, ...]
     spellings: tuple[tuple[str, str], ...]
     capabilities: str
+    sharing: str = "shared"
+    default: str = "all"
+    timeout: int = 0
 
 
 def render(layout: Layout, tree: Path) -> str:
@@ -135,9 +151,18 @@ def ensure_devices(layout: Layout, table: DeviceTable) -> bool:
     lines = [
         ("capabilities", table.capabilities),
         ("allowed", ",".join(table.allowed)),
+        ("sharing", table.sharing),
+        ("default", table.default),
+        ("timeout", str(table.timeout)),
         *(("device", spelling, uuid) for spelling, uuid in table.spellings),
     ]
     return write_file(layout.gpu_devices, "".join(_line(fields) for fields in lines))
+
+
+def sharing_now(layout: Layout) -> str:
+    """Return how tasks share the GPUs by the table as it is: "shared" if it doesn't say."""
+    found = re.search(r"^sharing\t(.+)$", read_text(layout.gpu_devices) or "", re.MULTILINE)
+    return found.group(1) if found else "shared"
 
 
 def _line(fields: Iterable[str]) -> str:

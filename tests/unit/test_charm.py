@@ -150,10 +150,12 @@ def test_a_bad_option_gets_one_sentence_and_changes_nothing(
     assert len(message) <= 150
 
 
-GPU_BAD = {
+GPU_BAD: dict[str, list[str | int]] = {
     "gpu-device-ids": ["", "0,,1", "GPU-", "0;rm -rf /", "-1", "all,0"],
     "gpu-driver-capabilities": ["", "compute,magic", "compute utility"],
     "gpu-worker-tags": ["", "a,,b", "a b", "a\nb"],
+    "gpu-sharing": ["", "all", "Exclusive", "shared,balanced"],
+    "gpu-lease-timeout": [-1, 241],
     "nvidia-toolkit-version": ["", "latest", "1.17.7", "1.20.0; id"],
     "nvidia-repository-url": ["", "nvidia.github.io", "https://x y", "https://x\ndeb"],
     "nvidia-repository-key": ["hello", "-----BEGIN PGP PUBLIC KEY BLOCK-----\nx\n"],
@@ -165,7 +167,7 @@ GPU_BAD = {
 )
 def test_a_bad_gpu_option_gets_its_sentence_and_the_worker_goes_on(
     option: str,
-    value: str,
+    value: str | int,
     context: testing.Context[charm.ConcourseCharm],
     workload: FakeWorkload,
 ) -> None:

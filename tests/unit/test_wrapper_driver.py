@@ -63,6 +63,7 @@ def test_with_no_usable_driver_only_who_asked_is_told(rig: Rig, what: str, reaso
 )
 def test_the_module_is_found_in_proc_too(rig: Rig, line: str) -> None:
     rig.layout.at("/sys/module/nvidia/version").unlink()
+    (rig.root / "proc").unlink()
     rig.put("/proc/driver/nvidia/version", f"{line}\nGCC version:  gcc version 12.2.0\n")
 
     assert rig.create(spec([])).status == NVIDIA

@@ -104,7 +104,8 @@ def test_the_table_is_text_that_everybody_may_read(tmp_path: Path) -> None:
 
     assert ensure_devices(layout, DeviceTable(("GPU-a", "GPU-b"), (("0", "GPU-a"),), "compute"))
     assert layout.gpu_devices.read_text() == (
-        "capabilities\tcompute\nallowed\tGPU-a,GPU-b\ndevice\t0\tGPU-a\n"
+        "capabilities\tcompute\nallowed\tGPU-a,GPU-b\nsharing\tshared\ndefault\tall\n"
+        "timeout\t0\ndevice\t0\tGPU-a\n"
     )
     assert stat.S_IMODE(layout.gpu_devices.stat().st_mode) == 0o644
     assert not ensure_devices(layout, DeviceTable(("GPU-a", "GPU-b"), (("0", "GPU-a"),), "compute"))

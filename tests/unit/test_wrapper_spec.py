@@ -47,7 +47,7 @@ def test_only_env_changes_and_the_file_stays_the_same_file(rig: Rig) -> None:
         *(before.st_ino, before.st_mode),
         *(1234, 4321),
     )
-    assert sorted(os.listdir(rig.bundle)) == ["config.json"]
+    assert sorted(os.listdir(rig.bundle)) == ["config.json", "gpu-lease"]
     new = f'"{DEVICES}={GPU_A}","{CAPABILITIES}=all"'
     assert done.config.decode() == text.replace(f'"{DEVICES}=0",', "").replace(
         '"B=\\""', f'"B=\\"",{new}'

@@ -108,6 +108,7 @@ class Rig:
         ensure_wrapper(self.layout, self.tree)
         self.runc.symlink_to("runc-gpu-wrapper")
         ensure_devices(self.layout, TABLE)
+        (root / "proc").symlink_to("/proc")
         self.put("/dev/nvidiactl")
         self.put("/sys/module/nvidia/version", f"{MODULE}\n")
         self.put(f"/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.{MODULE}")
