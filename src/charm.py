@@ -16,6 +16,7 @@ import desired
 import peers
 import tsa
 from actions import admin_password, gpu_status, services, verify_gpu
+from concourse.worker import worker_name
 from desired import InvalidOption, Wish
 from host import Layout, Trouble
 from juju import WEB_RELATION, Juju
@@ -79,12 +80,25 @@ class ConcourseCharm(ops.CharmBase):
             wish,
             juju,
             at_once=isinstance(event, _CHANGES),
-            # Juju tells of every worker that comes or goes; nobody needs asking in between.
-            everybody=not isinstance(event, ops.UpdateStatusEvent),
+            everybody=self._asks_everybody(event, wish.mode),
         )
         current = self._workload.observe(wish).version
         if current:
             self.unit.set_workload_version(current)
+
+    def _asks_everybody(self, event: ops.EventBase, mode: str) -> bool:
+        """Return whether a web reads every worker's key again: not where Juju tells of one."""
+        if isinstance(event, ops.UpdateStatusEvent):
+            return False
+        if not isinstance(event, ops.RelationEvent) or event.relation.name != peers.RELATION:
+            return True
+        if event.unit is None:
+            return True
+        if mode == "auto" and isinstance(event, ops.RelationDepartedEvent):
+            self._workload.web.admit({}, left=(worker_name(event.unit.name),))
+        elif mode == "auto" and (said := tsa.worker(event.relation.data[event.unit])):
+            self._workload.web.admit(dict([said]))
+        return False
 
     def _is_leaving(self, event: ops.EventBase) -> bool:
         """Return whether this unit is going: it takes on nothing new, and stops soon."""

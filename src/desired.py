@@ -185,9 +185,10 @@ def tsa_relations(charm: ops.CharmBase, mode: str) -> tuple[ops.Relation, ...]:
 
 
 def _web(charm: ops.CharmBase, mode: str) -> tuple[tsa.Web | None, str]:
+    chosen = peers.web_unit(charm) if mode == "auto" else ""
     for relation in tsa_relations(charm, mode):
         try:
-            return tsa.read_web(relation), ""
+            return tsa.read_web(relation, chosen), ""
         except ValueError as error:
             return None, str(error)
     return None, ""

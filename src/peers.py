@@ -24,6 +24,12 @@ def relation(charm: ops.CharmBase) -> ops.Relation | None:
     return charm.model.get_relation(RELATION)
 
 
+def web_unit(charm: ops.CharmBase) -> str:
+    """Return the unit that was chosen to run the web with deployment-mode=auto, or ""."""
+    shared = relation(charm)
+    return shared.data[charm.app].get(_WEB_UNIT, "") if shared else ""
+
+
 def choose_web_unit(charm: ops.CharmBase, gone: ops.Unit | None = None) -> str:
     """Return the unit that runs the web with deployment-mode=auto; "" if none is chosen yet.
 
@@ -38,7 +44,7 @@ def choose_web_unit(charm: ops.CharmBase, gone: ops.Unit | None = None) -> str:
         return ""
     here = {charm.unit.name, *(unit.name for unit in shared.units)}
     here -= {gone.name} if gone else set()
-    chosen = shared.data[charm.app].get(_WEB_UNIT, "")
+    chosen = web_unit(charm)
     if chosen in here or not charm.unit.is_leader():
         return chosen
     if chosen and not _is_gone(chosen, gone):

@@ -44,14 +44,18 @@ class Web:
     version: str = ""
 
 
-def read_web(relation: ops.Relation) -> Web | None:
+def read_web(relation: ops.Relation, unit: str = "") -> Web | None:
     """Return what the related web has published, or None while something is missing.
+
+    Args:
+        relation: the relation to the web.
+        unit: the one unit that runs it, whose bag alone is read; "" for all of the other side.
 
     Raises:
         ValueError: a field holds something else than the interface says; the text is one
             sentence that names the field.
     """
-    bags = [relation.data[unit] for unit in relation.units]
+    bags = [relation.data[each] for each in relation.units if unit in ("", each.name)]
     said = [*([relation.data[relation.app]] if relation.app else []), *bags]
     key = next((bag[_HOST_KEY] for bag in said if _HOST_KEY in bag), "")
     version = next((bag[_VERSION_KEY] for bag in said if _VERSION_KEY in bag), "")

@@ -31,13 +31,11 @@ def workers(world: World) -> Relation:
     return next(one for one in world.units["web/0"].model.relations if one.name == "web-tsa")
 
 
-def say_key(relation: Relation, number: int) -> str:
+def say_key(relation: Relation, number: int, app: str = "worker") -> str:
     """Have one more worker related that has said its name and key; return its unit."""
-    unit = f"worker/{number}"
+    unit, name = f"{app}/{number}", f"{app}-{number}"
     relation.remote_units.append(unit)
-    relation.bag(unit).update(
-        {"worker-name": f"worker-{number}", "worker-public-key": key_of(f"worker-{number}")}
-    )
+    relation.bag(unit).update({"worker-name": name, "worker-public-key": key_of(name)})
     return unit
 
 
@@ -79,3 +77,36 @@ def test_a_full_pass_reads_each_worker_once(world: World) -> None:
     unit.hook("config-changed")
     read = {name: times for name, times in unit.read.items() if name.startswith("worker/")}
     assert read == dict.fromkeys(workers(world).remote_units, 1)
+
+
+@pytest.fixture(params=MANY)
+def chosen(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    """A web that was chosen by deployment-mode=auto and has let so many of its peers in."""
+    world = World(tmp_path)
+    world.add("ci/0", deployment_mode="auto")
+    world.add("ci/1")
+    world.relate("ci:database", "postgresql:database")
+    world.controller.settle()
+    for number in range(2, request.param + 2):
+        for name in world.units:
+            say_key(peers(world, name), number, "ci")
+    world.units["ci/0"].hook("config-changed")
+    return world
+
+
+def peers(world: World, unit: str) -> Relation:
+    """Return a unit's relation to its peers."""
+    found = world.units[unit].model.relations
+    return next(one for one in found if one.name == "concourse-peer")
+
+
+@pytest.mark.parametrize("unit", ["ci/0", "ci/1"], ids=["the web", "a worker"])
+def test_a_joining_peer_costs_one_read_however_many_there_are(chosen: World, unit: str) -> None:
+    there = len(chosen.machines["ci/0"].keys or {})
+    joining = say_key(peers(chosen, unit), there + 1, "ci")
+    for event in ("joined", "changed"):
+        chosen.units[unit].hook(f"concourse-peer-relation-{event}", peers(chosen, unit), joining)
+        read = chosen.units[unit].read
+        assert read[joining] == 1
+        assert sum(read.values()) <= 8
+    assert len(chosen.machines["ci/0"].keys or {}) == there + (unit == "ci/0")
