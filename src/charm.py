@@ -82,7 +82,7 @@ class ConcourseCharm(ops.CharmBase):
             at_once=isinstance(event, _CHANGES),
             everybody=self._asks_everybody(event, wish.mode),
         )
-        current = self._workload.observe(wish).version
+        current = self._workload.version
         if current:
             self.unit.set_workload_version(current)
 

@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -169,6 +170,7 @@ def _release(charm: ops.CharmBase, web: tsa.Web | None, proxies: Mapping[str, st
     )
 
 
+@lru_cache(maxsize=1)  # of this hook: Juju is asked once, whatever it answers
 def _resource(charm: ops.CharmBase) -> Path | None:
     """Return the attached release; absent, failing or empty all mean not attached."""
     try:

@@ -88,12 +88,17 @@ class Workload:
             return
         attempts.succeeded(self._layout, SERVICE)
 
+    @property
+    def version(self) -> str:
+        """The release that is in place, X.Y.Z; "" if none is."""
+        current = release.current(self._layout)
+        return current.name if current else ""
+
     def observe(self, wish: Wish) -> Seen:
         """Return what is to be seen on the machine; changes nothing."""
         undo = attempts.last(self._layout, GPU_UNDO)
-        current = release.current(self._layout)
         return Seen(
-            version=current.name if current else "",
+            version=self.version,
             release=attempts.last(self._layout, _release_step(wish)),
             service=attempts.last(self._layout, SERVICE),
             worker=worker.observe(self._layout),

@@ -62,6 +62,11 @@ class UnitState:
     active_since: float
 
     @property
+    def is_down(self) -> bool:
+        """Whether it has no process and no next try."""
+        return self.active in ("inactive", "failed") and self.pid == 0
+
+    @property
     def waits_for_restart(self) -> bool:
         """Whether it failed and systemd starts it again in a moment.
 
@@ -179,7 +184,11 @@ def require_usable(state: UnitState, unit: str = UNIT) -> None:
 
 
 def ensure_running(
-    layout: Layout, is_current: Callable[[int], bool], change: str, unit: str = UNIT
+    layout: Layout,
+    is_current: Callable[[int], bool],
+    change: str,
+    unit: str = UNIT,
+    state: UnitState | None = None,
 ) -> bool:
     """Make a service run with what its files say now; never waits for it.
 
@@ -191,6 +200,7 @@ def ensure_running(
         is_current: whether the main process, given by its id, has what the files say.
         change: what to log before a restart.
         unit: the service.
+        state: what the caller has just seen of it; None to look.
 
     Returns:
         True if systemd was asked for anything.
@@ -199,7 +209,7 @@ def ensure_running(
         ConcourseError: systemd has no such service, or it is masked.
         host.CommandError: systemd refused.
     """
-    state = show(layout, unit)
+    state = state or show(layout, unit)
     require_usable(state, unit)
     changed = False
     if state.reload_needed:  # a hook was killed before it could
@@ -225,8 +235,7 @@ def ensure_running(
 
 def is_down(layout: Layout, unit: str = UNIT) -> bool:
     """Return whether a service has no process and no next try."""
-    state = show(layout, unit)
-    return state.active in ("inactive", "failed") and state.pid == 0
+    return show(layout, unit).is_down
 
 
 def land(layout: Layout, unit: str = UNIT) -> bool:
@@ -243,7 +252,7 @@ def land(layout: Layout, unit: str = UNIT) -> bool:
     state = show(layout, unit)
     if state.enabled:
         systemctl(layout, "disable", unit)
-    if is_down(layout, unit):
+    if state.is_down:
         return state.enabled
     queue(layout, "stop", unit)
     return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +182,8 @@ def land(layout: Layout) -> bool:
     Raises:
         host.CommandError: systemd refused.
     """
+    if not os.path.lexists(WebPaths(layout).unit):
+        return False  # a worker's machine: nothing there to ask systemd about, hook after hook
     return service.land(layout, service.WEB)
 
 

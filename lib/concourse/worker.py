@@ -238,7 +238,7 @@ def ensure_running(layout: Layout) -> bool:
         before.active == "active" and not is_current(before.pid)
     )
     change = "The worker's settings changed: it restarts when its builds are done"
-    changed = service.ensure_running(layout, is_current, change)
+    changed = service.ensure_running(layout, is_current, change, state=before)
     return (goes_down and _hasten(layout, before)) or changed
 
 

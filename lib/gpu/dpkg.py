@@ -7,6 +7,7 @@ import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from files import read_text
@@ -57,9 +58,16 @@ class Package:
 def query(layout: Layout, names: Sequence[str]) -> dict[str, Package]:
     """Return those of the packages that are on the machine, by one cheap command.
 
+    While dpkg's database stays as it is, the same question isn't asked twice.
+
     Raises:
         GpuError: dpkg's database can't be read.
     """
+    return dict(_query(layout, tuple(names), _stamp(layout)))
+
+
+@lru_cache(maxsize=8)
+def _query(layout: Layout, names: tuple[str, ...], _: object) -> dict[str, Package]:
     form = "${Package}\t${db:Status-Want}\t${db:Status-Status}\t${Version}\n"
     found = {}
     for line in _dpkg_query(layout, form, names).splitlines():
@@ -67,6 +75,19 @@ def query(layout: Layout, names: Sequence[str]) -> dict[str, Package]:
         if status not in ("not-installed", "config-files"):
             found[name] = Package(name, version, want == "hold", status == "installed")
     return found
+
+
+def _stamp(layout: Layout) -> object:
+    """Return what changes with dpkg's database: it renames a new file over the old one.
+
+    Between two of those its journal, the folder updates, has what is newer.
+    """
+    try:
+        status = layout.at("/var/lib/dpkg/status").stat()
+        updates = layout.at("/var/lib/dpkg/updates").stat()
+    except OSError:
+        return object()  # unlike any other
+    return status.st_ino, status.st_mtime_ns, status.st_size, updates.st_mtime_ns
 
 
 def ensure_mended(layout: Layout) -> bool:
