@@ -21,7 +21,7 @@ RUNC = "/opt/concourse/bin/runc.real"
 CHARM = "/opt/concourse/bin/runc"
 NVIDIA = "/usr/bin/nvidia-container-runtime.real"
 MISSION = "/run/bench/mission-wrapper"
-MODES = ("shared",)
+MODES = ("shared", "balanced", "exclusive")
 # The charm's own functions put its wrapper and its tables in place.
 _SET_UP = """
 import platform, sys
@@ -49,7 +49,8 @@ spellings = tuple((str(index), uuid) for index, uuid in enumerate(uuids))
 spellings += tuple((uuid, uuid) for uuid in uuids)
 layout = Layout()
 for mode in {modes!r}:
-    ensure_devices(layout, DeviceTable(uuids, spellings, "all"))
+    default = "all" if mode == "shared" else "1"
+    ensure_devices(layout, DeviceTable(uuids, spellings, "all", mode, default, 60))
     shutil.move(layout.gpu_devices, f"/run/bench/devices.{{mode}}")
 """
 _GET_JQ = """

@@ -61,6 +61,10 @@ class FakeWorkload:
             juju.open_ports(*wish.web_side.ports)
             self.workers = juju.workers() if everybody else {}
 
+    @property
+    def version(self) -> str:
+        return self.seen.version
+
     def observe(self, wish: Wish) -> Seen:
         if wish.gpu and self.seen.gpu is None:
             return replace(self.seen, gpu=GpuState(count=1))
