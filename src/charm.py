@@ -21,6 +21,7 @@ from desired import InvalidOption, Wish
 from host import Layout, Trouble
 from juju import WEB_RELATION, Juju
 from status import unit_status
+from turns import Turn
 from workload import Workload
 
 log = logging.getLogger(__name__)
@@ -68,14 +69,27 @@ class ConcourseCharm(ops.CharmBase):
         yield from (on[WEB_RELATION].relation_created, on[WEB_RELATION].relation_broken)
 
     def _on_change(self, event: ops.EventBase) -> None:
+        peer = _peer(event)
+        if peer:
+            peers.pass_on_migrated(self, peer)
         try:
             wish = desired.read(self, gone=_gone(event))
         except InvalidOption as error:
             log.error("%s", error)
             return  # nothing is changed on a misunderstanding; the status says why
-        if not wish.roles or self._is_leaving(event):
+        if self._is_leaving(event):
             return
-        juju = Juju(self, wish.mode)
+        if peer and wish.mode != "auto" and not self.unit.is_leader():
+            return  # the leader's business, but for auto, where web and workers meet there
+        turn = Turn(self, self.layout, wish.max_unavailable, _gone(event))
+        if wish.roles:
+            self._reconcile(event, wish, turn)
+        if isinstance(event, ops.UpdateStatusEvent):
+            turn.renew()
+        turn.keep()
+
+    def _reconcile(self, event: ops.EventBase, wish: Wish, turn: Turn) -> None:
+        juju = Juju(self, wish.mode, turn)
         self._workload.reconcile(
             wish,
             juju,
@@ -162,10 +176,15 @@ class ConcourseCharm(ops.CharmBase):
             event.set_results(services(wish, self._workload.observe(wish)))
 
     def _on_restart_services(self, event: ops.ActionEvent) -> None:
+        if self._wish_or_fail(event) is None:
+            return
         try:
             self._workload.restart(force=bool(event.params["force"]))
         except Trouble as trouble:
             event.fail(str(trouble))
+            return
+        self._on_change(event)
+        event.set_results({"status": self._status_line()})
 
     def _on_drain(self, event: ops.ActionEvent) -> None:
         wish = self._wish_or_fail(event)
@@ -175,12 +194,12 @@ class ConcourseCharm(ops.CharmBase):
             event.fail("no worker runs on this unit")
             return
         try:
-            self._workload.drain()
+            self._workload.worker.drain()
         except Trouble as trouble:
             event.fail(str(trouble))
 
     def _on_resume(self, event: ops.ActionEvent) -> None:
-        if not self._workload.resume():
+        if not self._workload.worker.resume():
             event.fail("the worker is not drained")
             return
         self._on_change(event)
@@ -202,6 +221,13 @@ class ConcourseCharm(ops.CharmBase):
 
     def _progress(self, text: str) -> None:
         self.unit.status = ops.MaintenanceStatus(text)
+
+
+def _peer(event: ops.EventBase) -> ops.Unit | None:
+    """Return the peer that has said something in its own bag, if it is that event."""
+    if isinstance(event, ops.RelationChangedEvent) and event.relation.name == peers.RELATION:
+        return event.unit
+    return None
 
 
 def _gone(event: ops.EventBase) -> ops.Unit | None:

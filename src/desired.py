@@ -19,6 +19,7 @@ import ops
 
 import peers
 import tsa
+import turns
 from concourse.extra_env import WORKER_MANAGED, parse
 from concourse.release import ReleaseWish
 from concourse.worker import MAX_TASKS, worker_name
@@ -26,7 +27,7 @@ from gpu import selection, sharing, toolkit
 from gpu.manager import GpuWish
 from gpu.toolkit import ToolkitWish
 from host import Trouble
-from options import InvalidOption, addresses, choice, shown, text
+from options import InvalidOption, addresses, choice, number, shown, text
 from web_desired import WebSide, read_web_side
 
 __all__ = ["InvalidOption", "Wish", "read", "tsa_relations"]
@@ -62,6 +63,8 @@ class Wish:
         web: what that web has published, once it is whole; None for the unit's own.
         web_error: why what it published can't be used; "" if it can.
         proxies: the model's http_proxy, https_proxy and no_proxy, those that are set.
+        max_unavailable: how many workers of the application may be down at once for a change.
+        waits: whether this unit has asked to be down, and it is another's turn still.
     """
 
     app: str
@@ -81,6 +84,8 @@ class Wish:
     web: tsa.Web | None = None
     web_error: str = ""
     proxies: Mapping[str, str] = field(default_factory=dict)
+    max_unavailable: int = 1
+    waits: bool = False
 
 
 def read(charm: ops.CharmBase, gone: ops.Unit | None = None) -> Wish:
@@ -123,6 +128,8 @@ def read(charm: ops.CharmBase, gone: ops.Unit | None = None) -> Wish:
         web=web,
         web_error=web_error,
         proxies=proxies,
+        max_unavailable=number(config, "max-unavailable", 1, 1000),
+        waits=turns.waits(charm),
     )
 
 

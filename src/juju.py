@@ -16,6 +16,7 @@ import peers
 import tsa
 import web_secret
 from concourse.web import WebSecrets
+from turns import Turn
 
 WEB_RELATION = "web-tsa"
 
@@ -26,11 +27,13 @@ class Juju:
     Args:
         charm: the charm.
         mode: deployment-mode, which decides whether TSA data goes over the peer relation.
+        turn: this unit's turn to be down.
     """
 
-    def __init__(self, charm: ops.CharmBase, mode: str) -> None:
+    def __init__(self, charm: ops.CharmBase, mode: str, turn: Turn) -> None:
         self._charm = charm
         self._mode = mode
+        self.turn = turn
 
     def publish_worker_key(self, name: str, key: str) -> bool:
         """Tell the web this worker's public key; True if it was told before."""
@@ -74,6 +77,10 @@ class Juju:
         for relation in self._worker_relations():
             found.update(tsa.workers(relation))
         return found
+
+    def note_migrated(self, version: str) -> None:
+        """Remember that a release has migrated the database: it runs here, and answers."""
+        peers.note_migrated(self._charm, version)
 
     def open_ports(self, *ports: int) -> None:
         """Open exactly these ports (TCP) when the application is exposed."""

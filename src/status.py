@@ -13,7 +13,8 @@ part before the worker's:
    registered;
 8. a release that can't be fetched or switched to although another one runs;
 9. a GPU that was asked for and can't be used (the worker runs CPU work meanwhile);
-10. ready.
+10. a restart that waits for its turn;
+11. ready.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def unit_status(wish: Wish, seen: Seen) -> ops.StatusBase:
         or (_service(seen.worker) if worker else None)
         or _release_behind(wish, seen)
         or _gpu(wish, seen)
+        or _turn(wish, seen)
         or _ready(wish, seen)
     )
 
@@ -179,6 +181,14 @@ def _gpu_trouble(gpu: GpuState) -> ops.StatusBase | None:
     if gpu.waiting:
         return ops.WaitingStatus(f"{gpu.trouble} (will be retried)")
     return ops.BlockedStatus(gpu.trouble)
+
+
+def _turn(wish: Wish, seen: Seen) -> ops.StatusBase | None:
+    if not wish.waits or "worker" not in wish.roles:
+        return None
+    many = f"max-unavailable={wish.max_unavailable}"
+    ready = _worker_ready(seen.gpu)
+    return ops.WaitingStatus(f"{ready}; a restart waits for its turn ({many})")
 
 
 def _worker_ready(gpu: GpuState | None) -> str:

@@ -36,6 +36,7 @@ class WebSide:
         extra: web-env and the secret of web-secret-env together.
         secrets: what all web units share; None until the leader has made it.
         database: how to reach the database, or why it can't be.
+        migrated: the newest release known to have migrated it, X.Y.Z; "" for none.
     """
 
     port: int
@@ -48,6 +49,7 @@ class WebSide:
     extra: Mapping[str, str] = field(repr=False)
     secrets: WebSecrets | None = None
     database: Database | DatabaseTrouble | None = None
+    migrated: str = ""
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -84,6 +86,7 @@ def read_web_side(charm: ops.CharmBase) -> WebSide:
         extra=_extra(charm),
         secrets=web_secret.read(charm),
         database=database.read(charm),
+        migrated=peers.migrated(charm),
     )
 
 

@@ -90,6 +90,7 @@ class WebWorkload:
         if state.answers:
             host_key = web_keys.public_host_key(secrets.tsa_host_key)
             juju.publish_web(TSA_PORT, host_key, state.version)
+            juju.note_migrated(state.version)
             self.forget_retired(side, secrets, let_in.leaving)
         return secrets
 

@@ -13,31 +13,28 @@ from contextlib import suppress
 from pathlib import Path
 
 import attempts
-from concourse import keys, release, service, teardown, trees, web, worker
+from concourse import keys, release, service, teardown, web, worker
 from concourse.errors import ConcourseError
 from concourse.paths import WebPaths
-from concourse.versions import may_switch
+from concourse.versions import may_switch, newest
 from concourse.web_environment import TSA_PORT, WebSecrets
 from concourse.web_keys import public_host_key
-from concourse.worker import WorkerWish
 from desired import Wish
-from files import remove, write_file
-from gpu import place
+from files import remove
 from gpu.manager import GpuManager, GpuState
-from host import Layout, Trouble, wait_until
+from host import Layout, Trouble
 from juju import Juju
 from status import Seen
 from tsa import Web
+from web_desired import WebSide
 from web_workload import WebWorkload
+from worker_workload import WorkerWorkload
 
 log = logging.getLogger(__name__)
 
 RELEASE = "release"
 SERVICE = "service"
 GPU_UNDO = "gpu-undo"
-# Seconds.  A first start takes a few.  A restart lands first, which even without builds takes up
-# to the web's next heartbeat (30 s): then the status says so, and the next hook goes on.
-START_LIMIT = 20.0
 RETIRE_LIMIT = 300.0  # seconds that a removed worker has to finish its builds
 
 
@@ -54,6 +51,7 @@ class Workload:
         self._progress = progress
         self.gpu = GpuManager(layout, progress)
         self.web = WebWorkload(layout, progress)
+        self.worker = WorkerWorkload(layout, progress, self.gpu)
 
     def reconcile(self, wish: Wish, juju: Juju, *, at_once: bool, everybody: bool = True) -> None:
         """Do what is missing between the machine and the wish.
@@ -64,9 +62,9 @@ class Workload:
             at_once: try again what failed before, even if its pause isn't over.
             everybody: whether a web reads every related worker's key again.
         """
-        if wish.gpu is None and not wish.gpu_error:
+        if wish.gpu is None and not wish.gpu_error and self._may_undo(wish, juju):
             self._undo_gpu()  # needs nothing that could fail to be downloaded
-        tree = self._ensure_release(wish, at_once=at_once)
+        tree = self._ensure_release(wish, juju, at_once=at_once)
         if tree is None:
             return
         try:
@@ -77,16 +75,19 @@ class Workload:
             release.ensure_current(self._layout, tree)
             self._leave_other_roles(wish, juju)
             own = self._worker_key(wish, tree)
+            _require_schema(wish, tree)
             mine = own if wish.mode == "all" else {}
             secrets = self.web.ensure(wish, juju, tree, mine, everybody=everybody)
             if "worker" in wish.roles:
                 gateway = _own_web(secrets) if wish.mode == "all" else wish.web
-                self._run_worker(wish, juju, gpu, tree, gateway, own[wish.worker_name])
+                known = self.web.answers() if wish.mode == "all" else None
+                self.worker.ensure(wish, juju, gpu, tree, gateway, own, known=known)
             release.prune(self._layout)
+            attempts.succeeded(self._layout, SERVICE)
         except (Trouble, OSError) as error:
             self._failed(SERVICE, error)
-            return
-        attempts.succeeded(self._layout, SERVICE)
+        failed = attempts.last(self._layout, SERVICE) is not None
+        self.worker.end_turn(wish, juju, failed=failed)
 
     @property
     def version(self) -> str:
@@ -106,30 +107,20 @@ class Workload:
             web=self.web.observe(wish.web_side) if wish.web_side else None,
             gpus_here=self.gpu.here() if wish.gpu_error.startswith("gpu-device-ids") else "",
             gpu_undo=undo.what if undo else "",
-            drained=self._drained.exists(),
+            drained=self.worker.drained,
         )
 
-    def drain(self) -> None:
-        """Have the worker finish its builds and stay down until `resume`; waits for nothing."""
-        write_file(self._drained, "", mode=0o600)
-        service.land(self._layout)
-
-    def resume(self) -> bool:
-        """Let the next reconcile start a drained worker; True if it was drained."""
-        return remove(self._drained)
-
     def restart(self, *, force: bool) -> None:
-        """Restart what runs; a worker lands first unless forced.  Waits for nothing.
+        """Restart what runs; waits for nothing.
+
+        A worker is restarted by the next reconcile when it is its turn, unless forced.
 
         Raises:
             Trouble: systemd refused.
         """
-        for unit in (service.UNIT, service.WEB):
-            if service.show(self._layout, unit).active != "active":
-                continue
-            service.queue(self._layout, "restart", unit)
-            if force and unit == service.UNIT:
-                service.send(self._layout, "SIGTERM", unit)
+        self.worker.restart(force=force)
+        if service.show(self._layout, service.WEB).active == "active":
+            service.queue(self._layout, "restart", service.WEB)
 
     def remove(self) -> None:
         """Take the worker out of service and leave the machine as it was found."""
@@ -141,23 +132,26 @@ class Workload:
         teardown.remove(self._layout)
         self._forget()
 
-    @property
-    def _drained(self) -> Path:
-        return self._layout.state / "drained"
+    def _ensure_release(self, wish: Wish, juju: Juju, *, at_once: bool) -> Path | None:
+        """Return the tree to run: the wished release, else the one that is there.
 
-    def _ensure_release(self, wish: Wish, *, at_once: bool) -> Path | None:
-        """Return the tree to run: the wished release, else the one that is there."""
+        A worker that runs takes its turn before the download, so that not a whole fleet
+        downloads at once; a unit with a web goes ahead.
+        """
         current = release.current(self._layout)
         step = _release_step(wish)
         for other in attempts.steps(self._layout):
             if other.startswith(RELEASE) and other != step:
                 attempts.succeeded(self._layout, other)  # another release is wanted now
-        if current and "web" in wish.roles and trees.VERSION.fullmatch(current.name):
-            refused = may_switch(current.name, wish.release.version)
+        if wish.web_side:
+            refused = may_switch(self._migrated(wish.web_side), wish.release.version)
             if refused:
                 self._failed(step, ConcourseError(refused))
                 return current
-        if not at_once and not attempts.due(self._layout, step):
+        if not (at_once or attempts.due(self._layout, step) or (current and juju.turn.asked())):
+            return current
+        switches = current and current.name != wish.release.version
+        if switches and wish.roles == {"worker"} and self.worker.serves() and not juju.turn.take():
             return current
         try:
             tree = release.ensure_tree(self._layout, wish.release, self._progress)
@@ -166,6 +160,18 @@ class Workload:
             return current
         attempts.succeeded(self._layout, step)
         return tree
+
+    def _migrated(self, side: WebSide) -> str:
+        """Return the newest release that migrated the database, as far as this unit knows."""
+        current = release.current(self._layout)
+        has_run = current and WebPaths(self._layout).environment.exists()
+        return newest(side.migrated, current.name if current and has_run else "")
+
+    def _may_undo(self, wish: Wish, juju: Juju) -> bool:
+        """Return whether the GPU may be taken back now: the worker restarts without its tags."""
+        if not self.gpu.begun or "worker" not in wish.roles or not self.worker.serves():
+            return True
+        return juju.turn.take()
 
     def _ensure_gpu(self, wish: Wish, *, at_once: bool) -> GpuState | None:
         if wish.gpu_error:
@@ -213,60 +219,23 @@ class Workload:
             return {}
         return {wish.worker_name: keys.ensure_worker_key(self._layout, tree)}
 
-    def _run_worker(
-        self,
-        wish: Wish,
-        juju: Juju,
-        gpu: GpuState | None,
-        tree: Path,
-        gateway: Web | None,
-        key: str,
-    ) -> None:
-        told = juju.publish_worker_key(wish.worker_name, key)
-        known = self.web.answers() if wish.mode == "all" else told
-        if self._ensure_worker(wish, gpu, tree, gateway):
-            self._progress("Starting the Concourse worker")
-            # The web learns a new key when this hook is over, so there is no use in waiting
-            # for more than a worker that answers.
-            wait_until(lambda: self._started(registered=known), timeout=START_LIMIT)
-
-    def _ensure_worker(
-        self, wish: Wish, gpu: GpuState | None, tree: Path, gateway: Web | None
-    ) -> bool:
-        """Configure the service and have systemd run it; True if it was asked to."""
-        if self._drained.exists():
-            return False
-        if gateway is None:
-            if not wish.related:
-                worker.dismiss(self._layout, keep_config=self.gpu.begun)
-            return False
-        in_lxd = place.see(self._layout).kind == "lxd"
-        worker_wish = WorkerWish(
-            name=wish.worker_name,
-            tsa_hosts=gateway.hosts,
-            tsa_host_key=gateway.host_key,
-            tags=gpu.tags if gpu else (),
-            log_level=wish.log_level,
-            dns_proxy=wish.dns_proxy,
-            dns_server=wish.dns_server,
-            baggageclaim_driver=worker.baggageclaim_driver(wish.baggageclaim_driver, in_lxd=in_lxd),
-            containerd_config=self._layout.gpu_containerd if self.gpu.begun else None,
-            max_tasks=gpu.count if gpu and gpu.sharing == "exclusive" else 0,
-            extra=wish.worker_env,
-            proxies=wish.proxies,
-        )
-        worker.ensure_files(self._layout, worker_wish, tree)
-        return worker.ensure_running(self._layout)
-
-    def _started(self, *, registered: bool) -> bool:
-        state = worker.observe(self._layout)
-        ready = state.registered if registered else state.healthy
-        return state.unit == "failed" or (state.up_to_date and ready)
-
 
 def _release_step(wish: Wish) -> str:
     """Return the name under which a failure to get the wished release is remembered."""
     return f"{RELEASE} {wish.release.version}"
+
+
+def _require_schema(wish: Wish, tree: Path) -> None:
+    """Raise ConcourseError where a web would run on a database that is ahead of it.
+
+    Concourse itself doesn't refuse: see `versions`.
+    """
+    have = newest(tree.name)
+    ahead = wish.web_side.migrated if wish.web_side else ""
+    if have and may_switch(ahead, have):
+        older = f"Concourse {have} is older than the {ahead} that the database was migrated for"
+        refused = may_switch(ahead, wish.release.version)
+        raise ConcourseError(refused or older, retry=not refused)
 
 
 def _own_web(secrets: WebSecrets | None) -> Web | None:

@@ -37,6 +37,8 @@ from host import CommandError, Layout, run
 log = logging.getLogger(__name__)
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # fixed in Concourse
+NAMESPACE = "concourse"  # of its containers in containerd
+TASKS = f"/run/containerd/io.containerd.runtime.v2.task/{NAMESPACE}"
 HEALTH = ("127.0.0.1", 8888)
 _MEMORY = 5 * 3600  # seconds; longer than a rebalance
 _RECENT = 20  # seconds; longer than a failing worker's pause between two tries
@@ -91,6 +93,38 @@ def observe(layout: Layout) -> WorkerState:
         registered=is_registered(layout, state),
         socket_taken=taken,
     )
+
+
+def runs(layout: Layout) -> bool:
+    """Return whether the worker's process runs, and nobody has told it to end."""
+    try:
+        return service.show(layout).active == "active"
+    except CommandError as error:
+        log.warning("%s", error)
+        return False
+
+
+def would_restart(layout: Layout) -> bool:
+    """Return whether a worker that the web has runs with older settings than its files say.
+
+    One that the web has not is down already, whatever becomes of it.
+
+    Raises:
+        host.CommandError: systemd doesn't answer.
+    """
+    state = service.show(layout)
+    if state.active != "active" or stamp_of_process(layout, state.pid) == stamp_of_file(layout):
+        return False
+    return is_registered(layout, state)
+
+
+def is_idle(layout: Layout) -> bool:
+    """Return whether no container of the worker runs anything but its init.
+
+    What Concourse runs in a container is an exec; its shim keeps a file with the process' id
+    as long as that runs.  A build may be between two steps all the same.
+    """
+    return not any(path.name != "init.pid" for path in layout.at(TASKS).glob("*/*.pid"))
 
 
 def is_healthy(address: tuple[str, int] = HEALTH, timeout: float = 6.0) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from concourse import network, service, theirs, trees
 from concourse.errors import ConcourseError
-from concourse.observation import is_registered
+from concourse.observation import NAMESPACE, TASKS, is_registered
 from concourse.sockets import processes
 from files import read_text
 from files import remove as remove_path
@@ -25,11 +25,9 @@ from host import CommandError, Layout, run, wait_until
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = "concourse"  # of its containers in containerd
 _REFUSED_LIMIT = 15.0  # seconds to drain for a worker that the web doesn't know or refuses
 _STOP_LIMIT = 30.0  # seconds between being told to stop at once and being killed
 _RUNC_STATE = f"/run/containerd/runc/{NAMESPACE}"
-_TASKS = f"/run/containerd/io.containerd.runtime.v2.task/{NAMESPACE}"
 
 
 def stop(layout: Layout, *, retire: bool, timeout: float) -> None:
@@ -119,7 +117,7 @@ def remove(layout: Layout) -> None:
     service.remove_unit(layout, layout.worker_unit)
     end_containers(layout)
     network.remove(layout)
-    for folder in (layout.at(_TASKS), layout.at(_RUNC_STATE), layout.work_dir):
+    for folder in (layout.at(TASKS), layout.at(_RUNC_STATE), layout.work_dir):
         _clear(layout, folder)
     trees.give_back(layout)
     trees.remove_all(layout)

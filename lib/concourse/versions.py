@@ -39,6 +39,12 @@ def may_switch(now: str, wanted: str) -> str:
     )
 
 
+def newest(*versions: str) -> str:
+    """Return the newest of some releases, X.Y.Z; "" if none of them is one."""
+    releases = [version for version in versions if _VERSION.fullmatch(version)]
+    return max(releases, key=_numbers, default="")
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     found = _VERSION.fullmatch(version)
     if not found:

@@ -20,10 +20,13 @@ from concourse.errors import ConcourseError
 from concourse.keys import public_line, tsa_host_key, worker_key
 from concourse.observation import (
     WorkerState,
+    is_idle,
     is_registered,
     observe,
+    runs,
     stamp_of_file,
     stamp_of_process,
+    would_restart,
 )
 from concourse.render import render
 from concourse.teardown import remove, retire, stop
@@ -37,10 +40,13 @@ __all__ = [
     "baggageclaim_driver",
     "ensure_files",
     "ensure_running",
+    "is_idle",
     "observe",
     "remove",
+    "runs",
     "stop",
     "worker_name",
+    "would_restart",
 ]
 
 log = logging.getLogger(__name__)
@@ -94,6 +100,7 @@ class WorkerWish:
         extra: more variables, none of extra_env.WORKER_MANAGED.
         proxies: `http_proxy`, `https_proxy` and `no_proxy`, as far as set; containers
             get them.
+        restart: another value has the worker restart; nothing reads it.
     """
 
     name: str
@@ -108,6 +115,7 @@ class WorkerWish:
     max_tasks: int = 0
     extra: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxies: Mapping[str, str] = field(default_factory=dict)
+    restart: str = ""
 
 
 def baggageclaim_driver(option: str, in_lxd: bool) -> str:
@@ -163,6 +171,8 @@ def ensure_files(layout: Layout, wish: WorkerWish, tree: Path) -> bool:
     read_at_start.append(read_text(worker_key(layout)) or "")
     if wish.containerd_config:
         read_at_start.append(containerd)
+    if wish.restart:
+        read_at_start.append(wish.restart)
     variables["CHARM_STAMP"] = hashlib.sha256("\0".join(read_at_start).encode()).hexdigest()[:32]
 
     ensure_dir(layout.keys, 0o700)

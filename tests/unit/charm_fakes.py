@@ -21,6 +21,7 @@ RUNNING = WorkerState(
     unit="active", up_to_date=True, healthy=True, registered=True, socket_taken=""
 )
 
+PEERS_ID = 1_000_000  # above those that ops.testing gives
 SECRETS = WebSecrets("session key", "host key", "a-password")
 SEEN = Seen(version="8.3.0", release=None, service=None, worker=RUNNING, gpu=None)
 
@@ -43,6 +44,8 @@ class FakeWorkload:
     admitted: list[tuple[dict[str, str], tuple[str, ...]]] = field(default_factory=list)
     drained: bool = False
     restarts: list[bool] = field(default_factory=list)
+    stale: bool = False  # the worker runs with older settings
+    down: bool = False
 
     def __call__(self, layout: Layout, progress: Callable[[str], None]) -> FakeWorkload:
         self.progress = progress
@@ -53,11 +56,16 @@ class FakeWorkload:
         self.wishes.append((wish, at_once))
         if "worker" in wish.roles:
             self.key_was_known = juju.publish_worker_key(wish.worker_name, key())
+            if self.stale and not self.down and juju.turn.take():
+                self.stale, self.down = False, True
+            if not self.down and not juju.turn.waits:
+                juju.turn.end()
         if wish.web_side:
             juju.request_database()
             secrets = juju.secrets(lambda: SECRETS)
             if secrets:
                 juju.publish_web(2222, key(), "8.3.0")
+                juju.note_migrated("8.3.0")
             juju.open_ports(*wish.web_side.ports)
             self.workers = juju.workers() if everybody else {}
 
@@ -75,6 +83,10 @@ class FakeWorkload:
 
     @property
     def web(self) -> FakeWorkload:
+        return self
+
+    @property
+    def worker(self) -> FakeWorkload:
         return self
 
     def admit(self, joined: dict[str, str], left: tuple[str, ...] = ()) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ops import testing
 
 import charm
+from host import Layout
 from tests.unit.charm_fakes import FakeWorkload
 
 
 @pytest.fixture
-def workload(monkeypatch: pytest.MonkeyPatch) -> FakeWorkload:
+def workload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeWorkload:
     fake = FakeWorkload()
+    monkeypatch.setattr(charm.ConcourseCharm, "layout", Layout(tmp_path))
     monkeypatch.setattr(charm, "Workload", fake)
     return fake
 

@@ -10,7 +10,7 @@ from ops import testing
 
 import charm
 from concourse.web import WebState
-from tests.unit.charm_fakes import SECRETS, SEEN, FakeWorkload, key, web
+from tests.unit.charm_fakes import PEERS_ID, SECRETS, SEEN, FakeWorkload, key, web
 from web_workload import WebSeen
 
 RUNNING_WEB = WebSeen(WebState("active", up_to_date=True, answers=True, version="8.3.0"), 2, 1)
@@ -20,7 +20,9 @@ Context = testing.Context[charm.ConcourseCharm]
 def peers(units: int = 0, **app: str) -> testing.PeerRelation:
     shared = {name.replace("_", "-"): value for name, value in app.items()}
     others = {number + 1: {} for number in range(units)}
-    return testing.PeerRelation("concourse-peer", peers_data=others, local_app_data=shared, id=77)
+    return testing.PeerRelation(
+        "concourse-peer", peers_data=others, local_app_data=shared, id=PEERS_ID
+    )
 
 
 def postgresql() -> testing.Relation:
@@ -85,7 +87,7 @@ def test_the_leader_makes_the_shared_secret_once(
     (secret,) = out.secrets
     assert secret.owner == "app"
     assert secret.tracked_content["admin-password"] == SECRETS.admin_password
-    assert out.get_relation(77).local_app_data["web-secret"] == secret.id
+    assert out.get_relation(PEERS_ID).local_app_data["web-secret"] == secret.id
     again = context.run(context.on.update_status(), out)
     assert {each.id for each in again.secrets} == {secret.id}
     side = workload.wish.web_side
@@ -184,7 +186,7 @@ def test_mode_auto_has_one_web(
     given = state(peers(2, **known), postgresql(), mode="auto", leader=leader)
     out = context.run(context.on.update_status(), given)
     assert (workload.wish.roles if workload.wishes else set()) == role
-    assert out.get_relation(77).local_app_data.get("web-unit", "") == written
+    assert out.get_relation(PEERS_ID).local_app_data.get("web-unit", "") == written
 
 
 def test_in_mode_auto_web_and_workers_meet_over_the_peer_relation(
@@ -205,14 +207,14 @@ def test_in_mode_auto_web_and_workers_meet_over_the_peer_relation(
     out = context.run(context.on.update_status(), state(shared, mode="auto", leader=False))
     assert workload.wish.web is not None
     assert workload.wish.web.hosts == ("10.0.0.9:2222",)
-    assert out.get_relation(77).local_unit_data["worker-public-key"] == key()
+    assert out.get_relation(PEERS_ID).local_unit_data["worker-public-key"] == key()
 
 
 def test_a_chosen_unit_on_its_way_out_is_replaced(context: Context) -> None:
     shared = peers(2, web_unit="concourse-ci-machine/1")
     given = state(shared, mode="auto")
     out = context.run(context.on.relation_departed(shared, remote_unit=1, departing_unit=1), given)
-    assert out.get_relation(77).local_app_data["web-unit"] == "concourse-ci-machine/0"
+    assert out.get_relation(PEERS_ID).local_app_data["web-unit"] == "concourse-ci-machine/0"
 
 
 def test_a_web_on_its_way_out_hands_over_and_takes_on_no_other_role(
@@ -222,7 +224,7 @@ def test_a_web_on_its_way_out_hands_over_and_takes_on_no_other_role(
     shared = peers(2, web_unit="concourse-ci-machine/3")
     given = state(shared, postgresql(), mode="auto")
     out = context.run(context.on.relation_departed(shared, remote_unit=1, departing_unit=3), given)
-    assert out.get_relation(77).local_app_data["web-unit"] == "concourse-ci-machine/1"
+    assert out.get_relation(PEERS_ID).local_app_data["web-unit"] == "concourse-ci-machine/1"
     assert not workload.wishes
 
 
@@ -365,3 +367,42 @@ def test_check_status_shows_services_and_workers(
     assert results is not None
     assert results["web"]["workers"] == 2
     assert results["worker"]["registered"] is True
+
+
+def test_the_peers_remember_the_newest_release_that_migrated_the_database(
+    context: Context,
+    workload: FakeWorkload,
+) -> None:
+    out = context.run(context.on.config_changed(), state(peers(1), postgresql()))
+    shared = out.get_relation(PEERS_ID)
+    assert isinstance(shared, testing.PeerRelation)
+    assert shared.local_unit_data["migrated"] == "8.3.0"
+    assert shared.local_app_data["migrated"] == "8.3.0"
+    newer = replace(shared, peers_data={1: {"migrated": "8.10.0"}})
+    given = replace(state(newer, postgresql()), secrets=out.secrets)
+    out = context.run(context.on.relation_changed(newer, remote_unit=1), given)
+    assert out.get_relation(PEERS_ID).local_app_data["migrated"] == "8.10.0"
+    assert workload.wish.web_side is not None
+    assert workload.wish.web_side.migrated == "8.10.0"
+
+
+def test_a_web_that_does_not_lead_says_what_it_ran_in_its_own_bag(
+    context: Context,
+    workload: FakeWorkload,
+) -> None:
+    first = context.run(context.on.config_changed(), state(peers(), postgresql()))
+    shared = first.get_relation(PEERS_ID)
+    assert isinstance(shared, testing.PeerRelation)
+    fresh = replace(
+        shared,
+        local_unit_data={},
+        local_app_data={"web-secret": shared.local_app_data["web-secret"], "migrated": "8.2.5"},
+    )
+    given = replace(state(fresh, postgresql(), leader=False), secrets=first.secrets)
+    out = context.run(context.on.config_changed(), given)
+    after = out.get_relation(PEERS_ID)
+    assert after.local_unit_data["migrated"] == "8.3.0"
+    assert after.local_app_data["migrated"] == "8.2.5"
+    context.run(context.on.update_status(), replace(given, relations=out.relations))
+    assert workload.wish.web_side is not None
+    assert workload.wish.web_side.migrated == "8.3.0"

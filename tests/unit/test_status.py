@@ -147,6 +147,23 @@ TABLE = {
             "stop it, or give this worker a machine of its own"
         ),
     ),
+    "a restart waits for its turn": (
+        replace(WISH, waits=True),
+        SEEN,
+        ops.WaitingStatus("Worker ready; a restart waits for its turn (max-unavailable=1)"),
+    ),
+    "another release waits for its turn, on a worker with GPUs": (
+        replace(GPU_WISH, waits=True, max_unavailable=3),
+        replace(SEEN, gpu=GpuState(count=2)),
+        ops.WaitingStatus(
+            "Worker ready (GPU: 2x NVIDIA); a restart waits for its turn (max-unavailable=3)"
+        ),
+    ),
+    "what is wrong comes before what waits": (
+        replace(GPU_WISH, waits=True),
+        replace(SEEN, gpu=GpuState(trouble=NO_DRIVER)),
+        ops.BlockedStatus(NO_DRIVER),
+    ),
     "draining": (
         WISH,
         replace(SEEN, worker=replace(RUNNING, unit="deactivating")),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from concourse.versions import may_switch
+from concourse.versions import may_switch, newest
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_an_older_schema_is_refused(now: str, wanted: str) -> None:
 def test_what_is_no_release(text: str) -> None:
     with pytest.raises(ValueError, match="is no release"):
         may_switch("8.3.0", text)
+
+
+def test_the_newest_of_some_releases() -> None:
+    assert newest("8.9.9", "8.10.0", "", "adopted", "8.2.0-rc.1") == "8.10.0"
+    assert newest() == newest("adopted") == ""
