@@ -14,10 +14,8 @@ from pathlib import Path
 from rehearsal.machine import Machine, MachineError, MachineOptions
 from rehearsal.screen import Screen
 
-from . import containers, hooks, joins, setup, table
+from . import containers, hooks, joins, report, setup, table
 from .figures import Row
-from .report import machine as machine_in_words
-from .report import picture
 from .runtimes import SOURCE, Runtimes
 
 OUTPUT = SOURCE / "build"
@@ -32,12 +30,14 @@ class Choice:
         toolkit: a folder with NVIDIA's own nvidia-container-runtime; None for the stand-in.
         quick: one round of everything, to see that it runs; the figures say little.
         output: the folder of bench.json and overhead.svg.
+        document: whether the documentation gets the table and the plot.
     """
 
     parts: tuple[str, ...]
     toolkit: Path | None
     quick: bool
     output: Path
+    document: bool
 
     def rounds(self, count: int) -> int:
         return 1 if self.quick else count
@@ -55,12 +55,14 @@ def main() -> int:
     except MachineError as error:
         print(error, file=sys.stderr)
         return 1
-    where = machine_in_words()
+    where = report.machine()
     choice.output.mkdir(parents=True, exist_ok=True)
     text = json.dumps([row.as_json() for row in rows], indent=1, ensure_ascii=False) + "\n"
     (choice.output / "bench.json").write_text(text)
     (choice.output / "bench.md").write_text(table.markdown(rows) + "\n")
-    (choice.output / "overhead.svg").write_text(picture(rows, where))
+    (choice.output / "overhead.svg").write_text(report.picture(rows, where))
+    if choice.document:
+        report.document(rows, where)
     print(f"{table.screen(rows)}\n\n{where}\nmedians; in brackets the quartiles of the differences")
     print(f"{choice.output}/bench.json, bench.md, overhead.svg")
     return 0
@@ -78,8 +80,8 @@ def _containers(choice: Choice, screen: Screen) -> list[Row]:
         screen.line(runtimes.nvidia)
         runtimes.plug(1)
         screen.line("Each call of runc")
-        rows = containers.calls(runtimes, choice.rounds(40))
-        for count, rounds in ((1, 30), (8, 4), (32, 2)):
+        rows = containers.calls(runtimes, choice.rounds(25))
+        for count, rounds in ((1, 20), (8, 3), (32, 2)):
             if choice.quick and count > 8:
                 continue
             screen.line(f"Whole lives, {count} at once")
@@ -93,7 +95,7 @@ def _hooks(choice: Choice, screen: Screen) -> list[Row]:
 
 
 def _joins(choice: Choice, screen: Screen) -> list[Row]:
-    return joins.one_more(screen, choice.rounds(8))
+    return joins.one_more(screen, choice.rounds(6))
 
 
 def _setup(choice: Choice, screen: Screen) -> list[Row]:
@@ -120,11 +122,14 @@ def _choice() -> Choice:
     )
     parser.add_argument("--quick", action="store_true", help="one round, to see that it runs")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
+    parser.add_argument(
+        "--document", action="store_true", help="write the table and the plot into docs/ and README"
+    )
     given = parser.parse_args()
     if given.toolkit and not given.toolkit.is_dir():
         parser.error(f"{given.toolkit} is no folder")
     parts: Sequence[str] = given.only or tuple(PARTS)
-    return Choice(tuple(parts), given.toolkit, given.quick, given.output)
+    return Choice(tuple(parts), given.toolkit, given.quick, given.output, given.document)
 
 
 if __name__ == "__main__":

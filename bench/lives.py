@@ -129,7 +129,7 @@ def measure(cases: Sequence[Case], rounds: int, at_once: int, seed: int) -> dict
     """
     found: dict[str, list[dict[str, float]]] = {case.name: [] for case in cases}
     dice = random.Random(seed)
-    for number in range(-1, rounds):  # the first is to fill the caches
+    for number in range(-1 if at_once == 1 else 0, rounds):  # one more first, to fill the caches
         for case in dice.sample(cases, len(cases)):
             times = _batch(case, number, at_once)
             if number >= 0:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
+from . import table
 from .figures import Row
 from .plot import Bar, Panel, svg
 
+SOURCE = Path(__file__).resolve().parent.parent
+_BEGIN, _END = "<!-- figures: tox -e bench -- --document -->", "<!-- /figures -->"
 _PANELS = {
     "check 1": "A container without a GPU, over bare runc",
     "task 1": "A task with a GPU, over nvidia-container-runtime alone",
@@ -29,6 +33,29 @@ def picture(rows: Sequence[Row], where: str) -> str:
 def _bar(row: Row) -> Bar:
     label = row.name.partition(": ")[2]
     return Bar(label, row.overhead_ms, row.spread_ms, ours=label.startswith("this charm"))
+
+
+def document(rows: Sequence[Row], where: str, root: Path = SOURCE) -> None:
+    """Put the figures into the documentation, between marks that stay.
+
+    Args:
+        rows: all of them for docs/explanation/cost.md; those with a goal for README.
+        where: the machine.
+        root: the source tree.
+    """
+    day = datetime.now(timezone.utc).date().isoformat()
+    said = f"Measured on {day}: {where}."
+    folder = root / "docs/explanation"
+    (folder / "overhead.svg").write_text(picture(rows, where), encoding="utf-8")
+    _fill(folder / "cost.md", f"{said}\n\n{table.markdown(rows)}")
+    short = [row for row in rows if row.goal and " at once" not in row.name]
+    _fill(root / "README.md", f"{said}\n\n{table.markdown(short)}")
+
+
+def _fill(page: Path, text: str) -> None:
+    before, rest = page.read_text(encoding="utf-8").split(f"{_BEGIN}\n", 1)
+    after = rest.split(_END, 1)[1]
+    page.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")
 
 
 def machine() -> str:
