@@ -94,6 +94,7 @@ def install(
     proxies: Mapping[str, str],
     *,
     downgrade: bool = False,
+    again: bool = False,
 ) -> None:
     """Install packages, removing none; fresh lists are fetched if the first try needs them.
 
@@ -102,6 +103,7 @@ def install(
         specs: names, or name=version.
         proxies: http_proxy, https_proxy, no_proxy; they go in the environment.
         downgrade: whether a version may go down.
+        again: whether what is installed in that version is unpacked once more.
 
     Raises:
         GpuError: it didn't work; what failed, and what the operator can do.
@@ -110,6 +112,7 @@ def install(
     argv = [layout.program("apt-get"), "install", *_OPTIONS]
     argv += ["--no-install-recommends", "--no-remove"]
     argv += ["--allow-downgrades"] if downgrade else []
+    argv += ["--reinstall"] if again else []
     fetch = [*argv, "--download-only", *specs]
     what = f"installing {specs[0].replace('=', ' ')}"
     before = _archives(layout)

@@ -77,6 +77,12 @@ def nvidia_original(layout: Layout) -> Path:
     raise GpuError("nvidia-container-runtime is gone", retry=True)
 
 
+def nvidia_is_lost(layout: Layout) -> bool:
+    """Return whether no nvidia-container-runtime of NVIDIA's is left at either of its names."""
+    places = (layout.nvidia_runtime, layout.nvidia_runtime_real)
+    return not any(classify(place) is Kind.ORIGINAL for place in places)
+
+
 def ensure_backup(tree: Path, *, keep: Path) -> bool:
     """Give a tree's original runc its second name, runc.real; changes nothing that runs.
 

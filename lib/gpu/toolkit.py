@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpu import apt, dpkg, nvidia_config, owned, repository
+from gpu import apt, dpkg, nvidia_config, owned, repository, runtime
 from gpu.dpkg import Package
 from gpu.driver_tools import ensure_driver_tools
 from gpu.errors import GpuError
@@ -130,7 +130,8 @@ def ensure_jq(layout: Layout, proxies: Mapping[str, str], progress: Callable[[st
 def ensure_toolkit(layout: Layout, wish: ToolkitWish, progress: Callable[[str], None]) -> bool:
     """Make a safe container toolkit be there, of the wished version if it is the charm's.
 
-    A machine that agrees is left alone: no apt runs, no file is written.
+    A machine that agrees is left alone: no apt runs, no file is written.  Where somebody
+    deleted nvidia-container-runtime, its package is unpacked again, whosever it is.
 
     Returns:
         True if packages were installed, upgraded or downgraded.
@@ -142,6 +143,9 @@ def ensure_toolkit(layout: Layout, wish: ToolkitWish, progress: Callable[[str], 
     found = dpkg.query(layout, PACKAGES)
     state = _state(layout, found)
     _refuse_unsafe_hold(found)
+    if state.safe and runtime.nvidia_is_lost(layout):
+        _restore_runtime(layout, found, wish.proxies, progress)
+        return True
     if state.safe and (state.held or not state.ours):
         return False
     if state.ours and _fits(state.version, wish.version):
@@ -237,6 +241,21 @@ def _install(
     if not _fits(now.version, exact):
         raise GpuError(f"nvidia-container-toolkit {exact} is not installed after all", retry=True)
     log.info("nvidia-container-toolkit installed")
+
+
+def _restore_runtime(
+    layout: Layout,
+    found: Mapping[str, Package],
+    proxies: Mapping[str, str],
+    progress: Callable[[str], None],
+) -> None:
+    """Have dpkg unpack the package of a deleted nvidia-container-runtime once more."""
+    _say("Restoring nvidia-container-runtime...", progress)
+    base = found["nvidia-container-toolkit-base"]
+    nvidia_config.mend(layout)
+    apt.install(layout, [f"{base.name}={base.version}"], proxies, again=True)
+    if runtime.nvidia_is_lost(layout):
+        raise GpuError(f"nvidia-container-runtime is not in {base.name} {base.version}")
 
 
 def _offered(layout: Layout, version: str, trouble: GpuError | None) -> str:

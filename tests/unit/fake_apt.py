@@ -83,11 +83,14 @@ if NAME == "apt-get" and ARGUMENTS[0] == "install":
     fail("unpack")
     for name, version in wanted:
         packages[name] = ["install", "installed", version or memory["offers"][name][0]]
-        if name == "jq":
-            (ROOT / "usr/bin/jq").write_text("")
-            (ROOT / "usr/bin/jq").chmod(0o755)
+        for program in memory["programs"].get(name, []):
+            (ROOT / "usr/bin" / program).write_text("#!/bin/sh\\n")
+            (ROOT / "usr/bin" / program).chmod(0o755)
 MEMORY.write_text(json.dumps(memory))
 '''
+
+
+_PROGRAMS = {"jq": ["jq"], "nvidia-container-toolkit-base": ["nvidia-container-runtime"]}
 
 
 class FakeApt:
@@ -101,7 +104,7 @@ class FakeApt:
             (folder / name).write_text(_PROGRAM.format(python=sys.executable))
             (folder / name).chmod(0o755)
         empty: dict[str, Any] = {"installed": {}, "offers": {}, "news": {}, "along": {}, "fail": {}}
-        self._write(empty)
+        self._write({**empty, "programs": _PROGRAMS})
 
     def _read(self) -> dict[str, Any]:
         memory: dict[str, Any] = json.loads((self._root / "memory.json").read_text())
@@ -116,6 +119,9 @@ class FakeApt:
         memory = self._read()
         memory["installed"].update({name: [want, status, version] for name in names})
         self._write(memory)
+        for program in (one for name in names for one in _PROGRAMS.get(name, [])):
+            (self._root / "usr/bin" / program).write_text("#!/bin/sh\n")
+            (self._root / "usr/bin" / program).chmod(0o755)
 
     def offer(self, *names: str, versions: list[str], after_update: bool = False) -> None:
         memory = self._read()

@@ -112,6 +112,26 @@ def test_what_others_installed_is_left_alone(
     assert installed(layout) == toolkit.ToolkitState("1.18.2-1", ours=False)
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_deleted_nvidia_container_runtime_is_unpacked_again_in_its_version(
+    layout: Layout, fake: FakeApt, said: list[str], ours: bool
+) -> None:
+    fake.offer(*PACKAGES, versions=VERSIONS)
+    if ours:
+        ensure_toolkit(layout, WISH, said.append)
+    else:
+        fake.install(*PACKAGES, version="1.20.0-1")
+    fake.forget_calls()
+    layout.nvidia_runtime.unlink()
+    assert ensure_toolkit(layout, WISH, said.append)
+    assert fake.changing() == ["download", "unpack"]
+    unpack = next(call for call in fake.calls() if call[1:2] == ["install"])
+    assert "--reinstall" in unpack
+    assert unpack[-1] == "nvidia-container-toolkit-base=1.20.0-1"
+    assert layout.nvidia_runtime.is_file()
+    assert not ensure_toolkit(layout, WISH, said.append)
+
+
 def test_what_others_installed_and_is_unsafe_is_upgraded_and_stays_theirs(
     layout: Layout, fake: FakeApt, said: list[str]
 ) -> None:
