@@ -41,10 +41,7 @@ def running(
     Raises:
         RefusedError: the runtime would not create it.
     """
-    folder = f"/run/rehearsal/{handle}"
-    _write_root(machine, folder)
-    spec = _spec(handle, folder, task=task, env=dict(env or {}))
-    machine.write(f"{folder}/spec.json", json.dumps(spec))
+    folder = bundle(machine, handle, task=task, env=env)
     try:
         argv = [*_CTR, "run", "--detach", "--config", f"{folder}/spec.json", handle]
         done = machine.run(argv, timeout=_LIMIT, check=False)
@@ -73,6 +70,17 @@ def working(machine: Machine, handle: str) -> Iterator[None]:
         machine.run([*_CTR, *words], timeout=_LIMIT, check=False)
 
 
+def bundle(
+    machine: Machine, handle: str, *, task: bool, env: Mapping[str, str] | None = None
+) -> str:
+    """Write a container's root file system and its spec.json; return their folder."""
+    folder = f"/run/rehearsal/{handle}"
+    _write_root(machine, folder)
+    spec = _spec(handle, folder, task=task, env=dict(env or {}))
+    machine.write(f"{folder}/spec.json", json.dumps(spec))
+    return folder
+
+
 def devices(machine: Machine, handle: str) -> tuple[str, ...]:
     """Return the GPU nodes in a container's /dev, seen by a process started like a task's.
 
@@ -95,7 +103,7 @@ def _write_root(machine: Machine, folder: str) -> None:
         f"mkdir -p {root} {folder}/work\n"
         f"cd {root}\n"
         f"mkdir -p dev etc proc sys usr .{TASK_MOUNT}\n"
-        "for name in bin sbin lib lib64; do ln -s usr/$name $name; done\n"
+        "for name in bin sbin lib lib64; do ln -sfn usr/$name $name; done\n"
         f"chmod -R a+rX {folder}"
     )
 

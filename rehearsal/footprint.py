@@ -49,7 +49,7 @@ def look(upper: Path, lower: Path = Path("/")) -> Footprint:
         for name in (*folders, *files):
             path = Path(folder) / name
             place = "/" + str(path.relative_to(upper))
-            if _is_bookkeeping(place):
+            if is_bookkeeping(place):
                 continue
             now = describe(path)
             if now != describe(lower / place.lstrip("/")):
@@ -57,7 +57,7 @@ def look(upper: Path, lower: Path = Path("/")) -> Footprint:
         folders[:] = [
             name
             for name in folders
-            if not _is_bookkeeping("/" + str((Path(folder) / name).relative_to(upper)))
+            if not is_bookkeeping("/" + str((Path(folder) / name).relative_to(upper)))
         ]
     return found
 
@@ -100,5 +100,6 @@ def beside(paths: Iterable[str], owned: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for path in paths if path not in known)
 
 
-def _is_bookkeeping(place: str) -> bool:
+def is_bookkeeping(place: str) -> bool:
+    """Return whether a path is kept by apt, dpkg or the machine's own services."""
     return any(place == known or place.startswith(f"{known}/") for known in BOOKKEEPING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,22 +46,25 @@ class Ledger:
         self.quick = quick
         self.begun = time.monotonic()
         self._results: dict[str, Result] = {}
+        self._lock = threading.Lock()
 
     def add(self, promise: str, *, tried: int = 0, broken: int = 0, seconds: float = 0.0) -> None:
         """Count cases of a promise."""
-        old = self._results.get(promise, Result(promise))
-        self._results[promise] = replace(
-            old,
-            tried=old.tried + tried,
-            broken=old.broken + broken,
-            seconds=old.seconds + seconds,
-        )
+        with self._lock:
+            old = self._results.get(promise, Result(promise))
+            self._results[promise] = replace(
+                old,
+                tried=old.tried + tried,
+                broken=old.broken + broken,
+                seconds=old.seconds + seconds,
+            )
 
     def aside(self, promise: str, what: str, count: int) -> None:
         """Count what is no breach of a promise but has to be told."""
-        old = self._results.get(promise, Result(promise))
-        asides = {**old.asides, what: old.asides.get(what, 0) + count}
-        self._results[promise] = replace(old, asides=asides)
+        with self._lock:
+            old = self._results.get(promise, Result(promise))
+            asides = {**old.asides, what: old.asides.get(what, 0) + count}
+            self._results[promise] = replace(old, asides=asides)
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -92,11 +96,11 @@ class Chaos:
         """Return those of some cases that this run tries, in their order.
 
         Args:
-            items: every case; `str` of one is its name.
+            items: every case; `str` of one is its name, of which the first words are enough.
             quick: how many of them with `--quick`.
         """
         if self._only:
-            return [item for item in items if str(item) == self._only]
+            return [item for item in items if f"{item} ".startswith(f"{self._only} ")]
         if not self.quick or len(items) <= quick:
             return list(items)
         return [items[index] for index in sorted(self.random.sample(range(len(items)), quick))]

@@ -2,15 +2,97 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
+from rehearsal.containers import bundle, devices, running
 from rehearsal.juju import Unit
 from rehearsal.machine import Machine
+from rehearsal.standins import release
 from rehearsal.world import World
 from tests.chaos.frame import Chaos
-from tests.chaos.units import GPU, assemble, installed, settle
+from tests.chaos.units import GPU, assemble, follow, installed, settle
 
-PROMISE = "Someone or something changes the chain: the next hook ends with the checklist passed."
+PROMISE = (
+    "The toolkit is upgraded, downgraded, removed, purged or reinstalled, or somebody's hands or"
+    " another charm change the chain: after the next hook the checklist passes, no wrapper is"
+    " saved as an original, and Docker's containers have their GPU"
+)
+UPGRADE = (
+    "Concourse is upgraded while tasks of the old release run: they live on, and both releases'"
+    " containers can be created, seen and ended"
+)
+_PACKAGES = (
+    "nvidia-container-toolkit nvidia-container-toolkit-base libnvidia-container-tools"
+    " libnvidia-container1"
+)
+_APT = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0"
+_DOCKER = "chaos-docker"
+
+
+def _install(version: str) -> str:
+    exact = " ".join(f"{name}={version}" for name in _PACKAGES.split())
+    return f"{_APT} install --allow-downgrades {exact}"
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What somebody does to the machine, as a few lines of sh."""
+
+    name: str
+    script: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+DEEDS = (
+    Deed("apt upgrades the toolkit", _install("1.20.1-1")),
+    Deed("apt downgrades the toolkit", _install("1.18.2-1")),
+    Deed("apt downgrades the toolkit below the safe floor", _install("1.17.0-1")),
+    Deed("apt removes the toolkit", f"{_APT} remove {_PACKAGES}"),
+    Deed("apt purges the toolkit", f"{_APT} purge {_PACKAGES}"),
+    Deed("apt reinstalls the toolkit", f"{_APT} install --reinstall {_PACKAGES}"),
+    Deed(
+        "apt purges and installs the toolkit anew",
+        f"{_APT} purge {_PACKAGES}\n{_install('1.20.0-1')}",
+    ),
+    Deed(
+        "runc is restored by hand, as a copy",
+        "cd /opt/concourse/bin\ncp -p runc.real x\nmv x runc",
+    ),
+    Deed("runc is restored by hand, by rename", "cd /opt/concourse/bin\nmv runc.real runc"),
+    Deed("runc is a link to runc.real", "ln -sf runc.real /opt/concourse/bin/runc"),
+    Deed("runc.real is deleted", "rm /opt/concourse/bin/runc.real"),
+    Deed(
+        "runc and runc.real are both the wrapper",
+        "cd /opt/concourse/bin\ncp --remove-destination runc-gpu-wrapper runc.real",
+    ),
+    Deed("the wrapper in the tree is deleted", "rm /opt/concourse/bin/runc-gpu-wrapper"),
+    Deed("/usr/local/bin is deleted", "rm -r /usr/local/bin"),
+    Deed(
+        "nvidia-container-runtime.real is deleted",
+        "rm /usr/bin/nvidia-container-runtime.real",
+    ),
+    Deed(
+        "nvidia-container-runtime is restored by hand",
+        "cd /usr/bin\nmv nvidia-container-runtime.real nvidia-container-runtime\n"
+        "dpkg-divert --quiet --local --no-rename --remove /usr/bin/nvidia-container-runtime",
+    ),
+    Deed(
+        "another charm wraps both runtimes its own way",
+        "for name in /opt/concourse/bin/runc /usr/bin/nvidia-container-runtime; do\n"
+        "  mv $name $name.real\n"
+        "  printf '#!/bin/sh\\nexport NVIDIA_VISIBLE_DEVICES=all\\nexec %s.real \"$@\"\\n' $name"
+        " > $name\n"
+        "  chmod 755 $name\n"
+        "done",
+    ),
+    Deed("config.toml is purged", "rm -r /etc/nvidia-container-runtime"),
+    Deed("the charm's settings are deleted", "rm -r /etc/concourse/gpu"),
+    Deed("the charm's memory is deleted", "rm -r /var/lib/concourse-ci-machine/gpu"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +104,76 @@ def unit(machine: Machine, world: World, tmp_path_factory: pytest.TempPathFactor
     return unit
 
 
-def test_runc_restored_by_hand(chaos: Chaos, unit: Unit) -> None:
-    with chaos.case(PROMISE):
-        unit.machine.shell("cd /opt/concourse/bin && cp -p runc.real x && mv x runc")
+def test_next_hook_puts_it_right(chaos: Chaos, unit: Unit) -> None:
+    for deed in chaos.part(DEEDS, quick=4):
+        with chaos.case(PROMISE, str(deed)):
+            unit.machine.shell(deed.script, timeout=120)
+            assert docker_devices(unit.machine) in (None, ["nvidia0"])
+            put_right(unit)
+
+
+def test_next_hook_puts_several_deeds_right(chaos: Chaos, unit: Unit) -> None:
+    several = [tuple(chaos.random.sample(DEEDS, 3)) for _ in range(10)]
+    names = [" + ".join(map(str, deeds)) for deeds in several]
+    for name in chaos.part(names, quick=1):
+        with chaos.case(PROMISE, name):
+            for deed in several[names.index(name)]:
+                # Where one has taken away what the next works on, that one fails half-way.
+                unit.machine.run(["sh", "-c", deed.script], timeout=120, check=False)
+            assert docker_devices(unit.machine) in (None, ["nvidia0"])
+            put_right(unit)
+
+
+def put_right(unit: Unit) -> None:
+    """Run the next hook and hold the machine to the promise."""
+    machine = unit.machine
+    run = unit.hook("config-changed")
+    assert run.code == 0, run.trouble
+    checks = unit.action("verify-gpu")
+    assert checks.failure is None, (checks.results, run.log)
+    head = machine.shell("head -c 4 /opt/concourse/bin/runc.real | tail -c 3")
+    assert head == "ELF", "runc.real is no original"
+    real = machine.shell("head -n 1 /usr/bin/nvidia-container-runtime.real").strip()
+    assert real == "#!/usr/bin/python3", "nvidia-container-runtime.real is no original"
+    assert docker_devices(machine) == ["nvidia0"]
+    with running(machine, "chaos-task", task=True):
+        assert "nvidia0" in devices(machine, "chaos-task")
+    with running(machine, "chaos-check", task=False, env={"NVIDIA_VISIBLE_DEVICES": "all"}):
+        assert devices(machine, "chaos-check") == ()
+
+
+def docker_devices(machine: Machine) -> list[str] | None:
+    """Return the GPUs of a container that is made as Docker makes them; None if it isn't made."""
+    folder = bundle(machine, _DOCKER, task=False, env={"NVIDIA_VISIBLE_DEVICES": "all"})
+    runtime = "timeout 20 /usr/bin/nvidia-container-runtime --root /run/docker-runc"
+    script = (
+        f"cd {folder}\nmv spec.json config.json\n"
+        f"{runtime} create --bundle {folder} {_DOCKER} </dev/null >/dev/null 2>&1 || exit 9\n"
+        f"{runtime} start {_DOCKER}\n"
+        f"{runtime} exec {_DOCKER} /bin/ls /dev\n"
+        f"{runtime} delete --force {_DOCKER}\n"
+        f"rm -r {folder}"
+    )
+    done = machine.run(["sh", "-ec", script], timeout=120, check=False)
+    if done.returncode == 9:
+        return None
+    assert done.returncode == 0, done.stderr
+    return [name for name in done.stdout.split() if name in ("nvidia0", "nvidia1")]
+
+
+def test_concourse_is_upgraded_under_running_tasks(chaos: Chaos, unit: Unit, world: World) -> None:
+    machine = unit.machine
+    world.offer_release(release.NEXT_VERSION)
+    with chaos.case(UPGRADE):
+        with running(machine, "old-task", task=True):
+            follow(unit, release.NEXT_VERSION)
+            settle(unit, GPU)
+            assert unit.model.version == release.NEXT_VERSION
+            assert "nvidia0" in devices(machine, "old-task")
+            put_right(unit)
+            trees = machine.shell("ls /opt/concourse-releases").split()
+            assert trees == [release.VERSION, release.NEXT_VERSION], "its shim needs the old tree"
         unit.hook("update-status")
-        checks = unit.action("verify-gpu")
-        assert checks.failure is None, checks.results
+        trees = machine.shell("ls /opt/concourse-releases").split()
+        assert trees == [release.NEXT_VERSION]
+        put_right(unit)

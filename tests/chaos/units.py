@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rehearsal.juju import Unit, defaults
-from rehearsal.machine import Machine
+from rehearsal.machine import Machine, MachineOptions
+from rehearsal.standins import gpu
 from rehearsal.standins.model import Model
 from rehearsal.world import World
 
 SOURCE = Path(__file__).resolve().parents[2]
 CPU = ("active", "Worker ready")
 GPU = ("active", "Worker ready (GPU: 1x NVIDIA)")
+
+
+@contextmanager
+def booted(hostname: str) -> Iterator[Machine]:
+    """Have another machine like the fixture's for the length of a `with` block."""
+    binds = (SOURCE, Path(sys.prefix), Path(sys.base_prefix))
+    with Machine.boot(MachineOptions(hostname, binds)) as machine:
+        gpu.plug(machine, gpu.Hardware())
+        yield machine
 
 
 def assemble(machine: Machine, folder: Path) -> Path:
@@ -57,3 +69,8 @@ def settle(unit: Unit, wanted: tuple[str, str], *, hooks: int = 4) -> None:
         if unit.model.status == wanted:
             return
     raise AssertionError(f"{'  '.join(unit.model.status)} after {hooks} hooks")
+
+
+def follow(unit: Unit, version: str) -> None:
+    """Have the related web run a release of Concourse; a worker follows it."""
+    unit.model.relations[0].bag("web")["concourse-version"] = version

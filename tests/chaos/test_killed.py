@@ -1,0 +1,211 @@
+"""SIGKILL at every place where a hook changes the machine."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rehearsal import footprint
+from rehearsal.containers import bundle
+from rehearsal.footprint import Footprint
+from rehearsal.machine import Machine
+from rehearsal.standins import release
+from rehearsal.world import World, around
+from tests.chaos import tracing
+from tests.chaos.frame import Chaos
+from tests.chaos.snapshots import Snapshot
+from tests.chaos.tracing import Place
+from tests.chaos.units import CPU, GPU, assemble, booted, follow, installed, settle
+
+PROMISE = (
+    "Killed (SIGKILL) before and after every call of {} that changes the machine, and at its"
+    " children's start and end: containers can be created at once, and the next hook ends in the"
+    " state of an undisturbed run"
+)
+_QUICK = 3  # places of each procedure in the quick part
+_HANDLES = ("chaos-check", "chaos-task")
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """What is killed.
+
+    Attributes:
+        name: as the promise calls it.
+        begins: the status that the machine begins with.
+        options: what the operator changes then.
+        release: which Concourse the related web runs then, which its workers follow.
+    """
+
+    name: str
+    begins: tuple[str, str]
+    options: tuple[tuple[str, object], ...] = ()
+    release: str = release.VERSION
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+PROCEDURES = (
+    Procedure("set-up", CPU, (("enable-gpu", True),)),
+    Procedure("undo", GPU, (("enable-gpu", False),)),
+    Procedure("a Concourse upgrade", GPU, release=release.NEXT_VERSION),
+    Procedure("a toolkit upgrade", GPU, (("nvidia-toolkit-version", "1.20.1"),)),
+)
+
+
+class Lab:
+    """One machine with a unit, and the states that procedures begin with."""
+
+    def __init__(self, machine: Machine, world: World, charm: Path) -> None:
+        self.machine = machine
+        self.unit = installed(machine, world, charm, enable_gpu=False)
+        world.offer_release(release.NEXT_VERSION)
+        tracing.prepare(machine)
+        for handle in _HANDLES:
+            bundle(machine, handle, task=handle.endswith("task"))
+        settle(self.unit, CPU)
+        self._plain = dict(self.unit.model.config)
+        self._snapshots = {CPU: Snapshot(machine)}
+        self.unit.model.config["enable-gpu"] = True
+        settle(self.unit, GPU)
+        self._snapshots[GPU] = Snapshot(machine)
+
+    def begin(self, procedure: Procedure) -> None:
+        """Put the machine into the state that a procedure begins with, and order the change."""
+        self._end_orphans()
+        self.machine.shell(
+            "systemctl kill --kill-who=all -s KILL concourse-worker || :\n"
+            "systemctl stop concourse-worker || :",  # else its own restart comes in 10 s
+            timeout=60,
+        )
+        self._snapshots[procedure.begins].restore()
+        self.machine.shell(
+            "systemctl daemon-reload\n"
+            "systemctl reset-failed concourse-worker || :\n"
+            "systemctl start concourse-worker\n"
+            "timeout 20 sh -c 'until curl -sf 127.0.0.1:8888; do sleep 0.1; done' || :",
+            timeout=90,
+        )
+        self.unit.model.config = {**self._plain, "enable-gpu": procedure.begins == GPU}
+        self.unit.model.config.update(procedure.options)
+        follow(self.unit, procedure.release)
+
+    def finish(self, procedure: Procedure) -> Footprint:
+        """Run the next hook; return what of the machine's files is not as in the beginning.
+
+        A tree that is no longer current goes when no process uses it any more: a matter of
+        when the worker restarts, and of a later hook.
+        """
+        run = self.unit.hook("config-changed")
+        assert run.code == 0, run.trouble
+        old = f"/opt/concourse-releases/{release.VERSION}"
+        current = self.machine.shell("readlink -f /opt/concourse").strip()
+        found = self._snapshots[procedure.begins].changed()
+        for path in list(found):
+            of_old_tree = path == old or path.startswith(f"{old}/")
+            if of_old_tree and (current != old or path == f"{old}/lib"):  # which is containerd's
+                del found[path]
+        return found
+
+    def create_containers(self) -> None:
+        """Create a check's and a task's container through the name that containerd's shim calls.
+
+        Raises:
+            MachineError: one can't be created.
+        """
+        runc = "/opt/concourse/bin/runc --root /run/chaos-runc"
+        for handle in _HANDLES:
+            folder = f"/run/rehearsal/{handle}"
+            self.machine.shell(
+                f"cp {folder}/spec.json {folder}/config.json\n"
+                f"timeout 20 {runc} --log {folder}/log.json --log-format json"
+                f" create --bundle {folder} {handle} </dev/null >/dev/null 2>&1"
+                f" || {{ cat {folder}/log.json >&2; exit 1; }}\n"
+                f"{runc} delete --force {handle}",
+                timeout=60,
+            )
+
+    def _end_orphans(self) -> None:
+        """Wait until no child of a killed hook lives."""
+        wait = "while pgrep -x 'apt-get|dpkg|dpkg-divert|apt' >/dev/null; do sleep 0.1; done"
+        self.machine.shell(wait, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def labs(
+    request: pytest.FixtureRequest,
+    machine: Machine,
+    world: World,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[list[Lab]]:
+    """Return one machine, or, where all is tried, as many as there are processors."""
+    charm = assemble(machine, tmp_path_factory.mktemp("charm"))
+    more = 0 if request.config.getoption("--quick") else len(os.sched_getaffinity(0)) - 1
+    with ExitStack() as stack:
+        worlds = [(machine, world)]
+        for number in range(min(more, 3)):
+            other = stack.enter_context(booted(f"gpu-worker-{number + 1}"))
+            worlds.append((other, stack.enter_context(around(other))))
+        with ThreadPoolExecutor(len(worlds)) as pool:
+            yield list(pool.map(lambda one: Lab(one[0], one[1], charm), worlds))
+
+
+@pytest.mark.parametrize("procedure", PROCEDURES, ids=str)
+def test_killed_anywhere(chaos: Chaos, labs: list[Lab], procedure: Procedure) -> None:
+    first = labs[0]
+    first.begin(procedure)
+    run, places = tracing.traced(first.unit, "config-changed")
+    assert run.code == 0, run.trouble
+    undisturbed = first.finish(procedure)
+    first.begin(procedure)
+    once_more = first.finish(procedure)
+    # What two undisturbed runs do differently (times, inodes) is no state to compare.
+    chance = frozenset(footprint.changes(undisturbed, once_more))
+    left = queue.SimpleQueue[Place]()
+    for place in chaos.part(places, quick=_QUICK):
+        left.put(place)
+
+    def work(lab: Lab) -> None:
+        while not broken.is_set():
+            try:
+                place = left.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                kill(chaos, lab, procedure, place, undisturbed, chance)
+            except BaseException:
+                broken.set()
+                raise
+
+    broken = threading.Event()
+    with ThreadPoolExecutor(len(labs)) as pool:
+        for done in [pool.submit(work, lab) for lab in labs]:
+            done.result()
+
+
+def kill(
+    chaos: Chaos,
+    lab: Lab,
+    procedure: Procedure,
+    place: Place,
+    wanted: Footprint,
+    chance: frozenset[str],
+) -> None:
+    """Kill the procedure's hook at a place, and hold the machine to the promise."""
+    lab.begin(procedure)
+    if not tracing.killed(lab.unit, "config-changed", place):
+        return  # a question that this run did not ask as often
+    with chaos.case(PROMISE.format(procedure.name), str(place)):
+        lab.create_containers()
+        different = footprint.changes(wanted, lab.finish(procedure))
+        assert [path for path in different if path not in chance] == []
+        lab.create_containers()
