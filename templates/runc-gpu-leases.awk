@@ -78,8 +78,15 @@ function group_of(init, id,   file, line, field, path, root, n) {
     close(file)
     if (root == "") root = ENVIRON["cgroups"]
     n = index(path "/", "/" id "/")
-    if (n) return root substr(path, 1, n + length(id))
-    return index(path, id) ? root path : ""
+    if (n) path = substr(path, 1, n + length(id))
+    else if (!index(path, id)) return ""
+    # In a container the path can begin further up than what is mounted here.
+    for (file = path; file != ""; sub(/^\/[^\/]*/, "", file)) {
+        n = (getline line < (root file "/cgroup.procs"))
+        close(root file "/cgroup.procs")
+        if (n >= 0) return root file
+    }
+    return root path
 }
 
 # Whether a process besides init lives in a cgroup or below it; yes, if that cannot be read.

@@ -102,7 +102,13 @@ def _group(layout: Layout, init: str, handle: str) -> Path | None:
         whole = whole[: place + 1 + len(handle)]
     elif handle not in whole:
         return None
-    return root / controller / whole.lstrip("/")
+    parts = [part for part in whole.split("/") if part]
+    # In a container the path can begin further up than what is mounted here.
+    for start in range(len(parts)):
+        there = (root / controller).joinpath(*parts[start:])
+        if _text(there / "cgroup.procs") is not None:
+            return there
+    return (root / controller).joinpath(*parts)
 
 
 def _started(layout: Layout, pid: str) -> tuple[str, int]:

@@ -183,6 +183,21 @@ def test_a_bad_gpu_option_gets_its_sentence_and_the_worker_goes_on(
     assert workload.wish.gpu_error == message
 
 
+@pytest.mark.parametrize("sharing", ["shared", "balanced", "exclusive"])
+def test_the_limit_of_tasks_is_the_operators_unless_gpus_are_exclusive(
+    sharing: str, context: testing.Context[charm.ConcourseCharm], workload: FakeWorkload
+) -> None:
+    given = state(web(), enable_gpu=True)
+    own = {"worker-env": "CONCOURSE_MAX_ACTIVE_TASKS=3", "gpu-sharing": sharing}
+    out = context.run(context.on.config_changed(), replace(given, config={**given.config, **own}))
+    if sharing == "exclusive":
+        assert out.unit_status == testing.BlockedStatus(
+            "worker-env, line 1: CONCOURSE_MAX_ACTIVE_TASKS is set by the charm"
+        )
+    else:
+        assert workload.wish.worker_env == {"CONCOURSE_MAX_ACTIVE_TASKS": "3"}
+
+
 def test_gpu_options_are_not_looked_at_while_the_gpu_is_off(
     context: testing.Context[charm.ConcourseCharm], workload: FakeWorkload
 ) -> None:

@@ -216,6 +216,14 @@ def test_a_cgroup_that_cannot_be_read_counts_as_long_as_init_lives(box: Box) -> 
     assert not counts(box)
 
 
+def test_a_path_that_begins_above_what_is_mounted_is_found(box: Box) -> None:
+    """So it is where a container has no cgroup namespace of its own."""
+    init = box.process(group="/outer/box/garden/0c0ffee1")
+    box.cgroup("/garden/0c0ffee1", [init], 1)
+    (box.bundle("0c0ffee1", DEAD, init=init) / "gpu-execs").write_text("98 1\n")
+    assert not counts(box)
+
+
 def test_another_process_with_the_inits_number_is_not_it(box: Box) -> None:
     box.bundle("0c0ffee1", DEAD, init=box.process(group="/garden/b"))
     assert not counts(box)

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
+import actions
 import attempts
 from files import ensure_symlink, write_file
 from gpu import looks, owned, runtime
 from gpu.manager import CHAIN, PACKAGES, GpuManager, GpuWish
 from gpu.selection import DeviceRequest
+from gpu.sharing import Sharing
 from gpu.toolkit import PACKAGES as TOOLKIT
 from gpu.toolkit import ToolkitWish
 from host import Layout
@@ -117,6 +119,35 @@ def test_a_machine_with_everything_ends_ready(
     assert state.tags == ("gpu", "gpu-type=nvidia", "gpu-count=1")
     table = machine.layout.gpu_devices.read_text()
     assert f"allowed\t{gpu_uuid(0)}\n" in table
+
+
+@pytest.mark.parametrize(
+    ("mode", "tags", "default"),
+    [("balanced", "auto", "1"), ("exclusive", "auto", "1"), ("exclusive", "none", "0")],
+)
+def test_how_gpus_are_shared_is_written_for_the_next_task(
+    machine: Machine, mode: str, tags: str, default: str
+) -> None:
+    machine.ensure()
+    assert machine.manager.observe().sharing == "shared"
+    machine.ensure(replace(WISH, tags=tags, sharing=Sharing(mode, 90)))
+    table = machine.layout.gpu_devices.read_text()
+    assert f"sharing\t{mode}\ndefault\t{default}\ntimeout\t90\n" in table
+    assert machine.manager.observe().sharing == mode
+
+
+def test_gpu_status_shows_who_holds_what(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, gpus=2)
+    machine.ensure(replace(WISH, sharing=Sharing("exclusive")))
+    mine = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()[19]
+    lease = f"0c0ffee1-aaaa\t{os.getpid()}\t{mine}\t40.00\t{gpu_uuid(1)}\n"
+    write_file(machine.layout.bundles / "0c0ffee1-aaaa/gpu-lease", lease)
+    write_file(machine.layout.at("/proc/uptime"), "100.00 1.00\n")
+    write_file(machine.layout.at(f"/proc/{os.getpid()}/stat"), Path("/proc/self/stat").read_text())
+    shown = actions.gpu_status(machine.layout, machine.manager)
+    assert shown["sharing"] == "exclusive"
+    assert shown["gpu-0"]["held-by"] == ""
+    assert shown["gpu-1"]["held-by"] == "0c0ffee1-aaaa (60 s)"
 
 
 def test_a_machine_that_agrees_is_left_alone(
