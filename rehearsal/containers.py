@@ -55,21 +55,6 @@ def running(
         machine.shell(f"rm -rf {folder}")
 
 
-@contextmanager
-def working(machine: Machine, handle: str) -> Iterator[None]:
-    """Have a process run in a container for the length of a `with` block, as a build's does."""
-    words = ["tasks", "exec", "--detach", "--exec-id", "work", handle, "/bin/sleep", "600"]
-    machine.run([*_CTR, *words], timeout=_LIMIT)
-    try:
-        yield
-    finally:
-        words = ["tasks", "kill", "--exec-id", "work", "--signal", "SIGKILL", handle]
-        machine.run([*_CTR, *words], timeout=_LIMIT, check=False)
-        # Concourse deletes a process that has ended; its shim then forgets its id.
-        words = ["tasks", "delete", "--exec-id", "work", "--force", handle]
-        machine.run([*_CTR, *words], timeout=_LIMIT, check=False)
-
-
 def bundle(
     machine: Machine, handle: str, *, task: bool, env: Mapping[str, str] | None = None
 ) -> str:

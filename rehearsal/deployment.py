@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from . import builds
 from . import deployment_modes as modes
 from . import deployment_parts as parts
-from . import deployment_turns as turns
 from .choice import Choice
 from .model_stage import Stage
 from .play import unpacked_charm
@@ -35,7 +34,6 @@ def play(choice: Choice, screen: Screen) -> int:
         parts.unchanged(stage)
         parts.rotate(stage)
         parts.encrypt(stage)
-        turns.take_turns(stage)
         parts.statuses(stage)
         parts.remove_worker(stage)
         parts.remove(stage)
