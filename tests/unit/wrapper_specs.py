@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench import spec
 from tests.unit.wrapper_model import CAPABLE, SIDE_DOORS, VISIBLE
 from tests.unit.wrapper_rig import GPU_A, GPU_B, MIG, TASK
 
@@ -50,15 +51,28 @@ _NO_TASK_MOUNTS = ("/tmp/build/get", "/tmp/build/put", "/tmp/build/put/../0123ab
 def draw(dice: random.Random) -> Drawn:
     """Make up a spec; about half are plain GPU tasks in odd clothes."""
     writer = _Writer(dice)
-    root: list[tuple[str, Any]] = [("process", _process(dice)), ("mounts", _mounts(dice))]
-    root += [("ociVersion", "1.2.0"), ("root", {"path": "rootfs"}), ("hostname", _text(dice))]
-    root += [("annotations", {_text(dice): _text(dice) for _ in range(3)})]
-    root += [("linux", _anything(dice, 4)), ("hooks", _anything(dice, 2))]
+    root = _concourses(dice) if dice.random() < 0.1 else _made_up(dice)
     _disturb(dice, root)
     if dice.random() < 0.7:
         dice.shuffle(root)
     writer.value(root)
     return Drawn("".join(writer.out), writer.start, writer.end)
+
+
+def _concourses(dice: random.Random) -> list[tuple[str, Any]]:
+    """Return a spec as Concourse has containerd write it, with an env of our own."""
+    profile = {"syscalls": [{"names": [f"call{number}" for number in range(60)]}]}
+    built = spec.build(dice.choice(list(spec.KINDS)), profile)
+    process = list((built.pop("process") | {"env": _env(dice)}).items())
+    return [("process", process), ("mounts", built.pop("mounts")), *built.items()]
+
+
+def _made_up(dice: random.Random) -> list[tuple[str, Any]]:
+    root: list[tuple[str, Any]] = [("process", _process(dice)), ("mounts", _mounts(dice))]
+    root += [("ociVersion", "1.2.0"), ("root", {"path": "rootfs"}), ("hostname", _text(dice))]
+    root += [("annotations", {_text(dice): _text(dice) for _ in range(3)})]
+    root += [("linux", _anything(dice, 4)), ("hooks", _anything(dice, 2))]
+    return root
 
 
 def _process(dice: random.Random) -> list[tuple[str, Any]]:
@@ -88,7 +102,8 @@ def _env(dice: random.Random) -> list[str]:
         lambda: dice.choice((VISIBLE, "NVIDIA_", "NVIDIA_REQUIRE_CUDA=x", _text(dice))),
     ]
     weights = (8, 3, 2, 2, 2, 1, 1)
-    return [each() for each in dice.choices(makers, weights, k=dice.choice((0, 1, 2, 5, 12)))]
+    count = 3000 if dice.random() < 0.003 else dice.choice((0, 1, 2, 5, 12))
+    return [each() for each in dice.choices(makers, weights, k=count)]
 
 
 def _mounts(dice: random.Random) -> list[Any]:
