@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 3600.0
+# What a disk doesn't take, by the file it belongs in: the status of this very hook needs it.
+_unwritten: dict[Path, dict[str, Attempt]] = {}
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def _path(layout: Layout) -> Path:
 
 
 def _read(layout: Layout) -> dict[str, Attempt]:
+    if _path(layout) in _unwritten:
+        return dict(_unwritten[_path(layout)])
     try:
         stored = json.loads(read_text(_path(layout)) or "{}")
         return {step: Attempt(**fields) for step, fields in stored.items()}
@@ -93,7 +97,11 @@ def _read(layout: Layout) -> dict[str, Attempt]:
 
 
 def _write(layout: Layout, attempts: dict[str, Attempt]) -> None:
-    """Write the memory; on a disk that takes nothing the step is just tried again sooner."""
+    """Write the memory; what a disk doesn't take is kept until this process ends.
+
+    The next hook then doesn't know that a pause isn't over, and tries again sooner.
+    """
+    _unwritten.pop(_path(layout), None)
     try:
         if not attempts:
             remove(_path(layout))
@@ -102,3 +110,4 @@ def _write(layout: Layout, attempts: dict[str, Attempt]) -> None:
         write_file(_path(layout), json.dumps(stored, indent=1) + "\n", mode=0o600)
     except OSError as error:
         log.warning("What failed can't be remembered: %s", error)
+        _unwritten[_path(layout)] = attempts

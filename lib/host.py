@@ -8,8 +8,10 @@ file primitives of `files`.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import selectors
 import signal
 import subprocess
 import time
@@ -19,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SEARCH = ("usr/sbin", "usr/bin", "sbin", "bin")
+# Of a command, in bytes; the most that is read, dpkg's list of all packages, has 100 KiB.
+_MOST_OUTPUT = 16 << 20
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -62,6 +66,18 @@ class CommandError(Trouble):
         self.returncode = returncode
         self.output = output[-4000:]
         self.timed_out = timed_out
+
+
+def trouble_of(error: OSError) -> Trouble:
+    """Say in the operator's words what the operating system refused; it may end by itself."""
+    path = Path(error.filename2 or error.filename or "")
+    named = path.with_name(path.name[1:-4]) if path.match(".*.tmp") else path  # files._temporary
+    where = f" ({named})" if path.name else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Trouble(f"the disk is full{where}", retry=True, remedy="free space or inodes")
+    if error.errno == errno.EROFS:
+        return Trouble(f"the disk is read-only{where}", retry=True, remedy="see dmesg")
+    return Trouble(f"{error.strerror or error}{where}", retry=True)
 
 
 @dataclass(frozen=True)
@@ -205,21 +221,22 @@ def run(
     timeout: float,
     env: Mapping[str, str] | None = None,
     check: bool = True,
-    stdin: str | None = None,
+    stdin: str = "",
     cwd: Path | None = None,
     discard: bool = False,
     cpu_limit: int | None = None,
 ) -> Completed:
     """Run a command to its end, or kill it and all its children at its limit.
 
-    The child sees a plain environment (PATH, HOME, LANG) and none of the hook's.
+    The child sees a plain environment (PATH, HOME, LANG) and none of the hook's.  One that
+    writes more than 16 MiB is killed, too.
 
     Args:
         argv: the command and its arguments; never goes through a shell.
         timeout: the limit, in seconds.
         env: variables to add.
         check: raise if the exit status isn't 0.
-        stdin: text for its standard input; nothing (/dev/null) if None.
+        stdin: text for its standard input.
         cwd: the folder to run in.
         discard: send what it writes to /dev/null, for a command that leaves a child behind
             which would hold a pipe open.
@@ -227,38 +244,26 @@ def run(
             round in circles and outlive a hook that is killed.
 
     Raises:
-        CommandError: not started, killed at its limit, or (with check) a non-zero exit status.
+        CommandError: not started, killed at a limit, or (with check) a non-zero exit status.
     """
     name = Path(argv[0]).name
-    output = subprocess.DEVNULL if discard else subprocess.PIPE
-    environment = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", **(env or {})}
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            cwd=cwd,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        raise CommandError(argv, f"{name} could not be started: {error}") from error
+    process = _start(argv, env or {}, stdin, cwd, discard=discard)
     if cpu_limit is not None:
         with suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_CPU, (cpu_limit, cpu_limit))
+    written: list[bytes] = [b"", b""]
     try:
-        stdout, stderr = process.communicate(stdin, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        said = _kill_group(process)
-        what = f"{name} did not finish within {timeout:g} s"
-        raise CommandError(argv, what, output=said, timed_out=True) from None
+        _read(process, written, time.monotonic() + timeout)
+    except (subprocess.TimeoutExpired, _TooMuchError) as limit:
+        _kill_group(process, written)
+        timed_out = isinstance(limit, subprocess.TimeoutExpired)
+        what = f"did not finish within {timeout:g} s" if timed_out else "wrote without end"
+        said = "".join(map(_text, written))
+        raise CommandError(argv, f"{name} {what}", output=said, timed_out=timed_out) from None
     except BaseException:
-        _kill_group(process)
+        _kill_group(process, written)
         raise
-    done = Completed(tuple(argv), process.returncode, stdout or "", stderr or "")
+    done = Completed(tuple(argv), process.returncode, *map(_text, written))
     if check and done.returncode != 0:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         what = f"{name} failed with status {done.returncode}" + (f" ({last[0]})" if last else "")
@@ -267,15 +272,77 @@ def run(
     return done
 
 
-def _kill_group(process: subprocess.Popen[str]) -> str:
-    """Kill a command's whole session; give up on what the kernel holds (state D)."""
+class _TooMuchError(Exception):
+    """A command has written more than anybody reads."""
+
+
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], stdin: str, cwd: Path | None, *, discard: bool
+) -> subprocess.Popen[bytes]:
+    output = subprocess.DEVNULL if discard else subprocess.PIPE
+    given = os.memfd_create("stdin")  # a pipe would have to be written to beside all reading
+    try:
+        os.write(given, stdin.encode())
+        os.lseek(given, 0, os.SEEK_SET)
+        return subprocess.Popen(
+            list(argv),
+            stdin=given,
+            stdout=output,
+            stderr=output,
+            env={"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", **env},
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        what = f"{Path(argv[0]).name} could not be started: {error}"
+        raise CommandError(argv, what) from error
+    finally:
+        os.close(given)
+
+
+def _read(process: subprocess.Popen[bytes], written: list[bytes], deadline: float) -> None:
+    """Read what a command writes, into its two places in `written`, until it has ended."""
+    chunks: tuple[list[bytes], list[bytes]] = ([], [])
+    left = _MOST_OUTPUT
+    try:
+        with selectors.DefaultSelector() as ready:
+            for number, stream in enumerate((process.stdout, process.stderr)):
+                if stream is not None:
+                    ready.register(stream, selectors.EVENT_READ, chunks[number])
+            while ready.get_map():
+                if deadline <= time.monotonic():
+                    raise subprocess.TimeoutExpired(process.args, 0)
+                for key, _ in ready.select(deadline - time.monotonic()):
+                    chunk = os.read(key.fd, 1 << 16)
+                    key.data.append(chunk)
+                    left -= len(chunk)
+                    if not chunk:
+                        ready.unregister(key.fileobj)
+                    if left < 0:
+                        raise _TooMuchError
+        process.wait(timeout=max(deadline - time.monotonic(), 0))
+    finally:
+        written[:] = [b"".join(each) for each in chunks]
+
+
+def _text(written: bytes) -> str:
+    return written.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _kill_group(process: subprocess.Popen[bytes], written: list[bytes]) -> None:
+    """Kill a command's whole session, and read what it last wrote.
+
+    What the kernel holds (state D) is given up on after two seconds.
+    """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    try:
-        stdout, stderr = process.communicate(timeout=2)
-    except (subprocess.TimeoutExpired, ValueError):
-        return ""
-    return (stdout or "") + (stderr or "")
+    before = list(written)
+    with suppress(subprocess.TimeoutExpired, _TooMuchError):
+        _read(process, written, time.monotonic() + 2)
+    written[:] = [one + two for one, two in zip(before, written, strict=True)]
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def wait_until(ready: Callable[[], bool], *, timeout: float, interval: float = 0.25) -> bool:

@@ -7,7 +7,9 @@ Observes Juju's events, reconciles, hands over: everything else is below.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import ops
 
@@ -22,6 +24,7 @@ from host import Layout, Trouble
 from juju import WEB_RELATION, Juju
 from status import unit_status
 from turns import Turn
+from unit_state import ensure_in_memory
 from workload import Workload
 
 log = logging.getLogger(__name__)
@@ -238,4 +241,5 @@ def _gone(event: ops.EventBase) -> ops.Unit | None:
 
 
 if __name__ == "__main__":
+    ensure_in_memory(Path(os.environ["JUJU_CHARM_DIR"]), os.environ["JUJU_UNIT_NAME"])
     ops.main(ConcourseCharm)

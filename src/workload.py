@@ -22,7 +22,7 @@ from concourse.web_keys import public_host_key
 from desired import Wish
 from files import remove
 from gpu.manager import GpuManager, GpuState
-from host import Layout, Trouble
+from host import Layout, Trouble, trouble_of
 from juju import Juju
 from status import Seen
 from tsa import Web
@@ -64,6 +64,8 @@ class Workload:
         """
         if wish.gpu is None and not wish.gpu_error and self._may_undo(wish, juju):
             self._undo_gpu()  # needs nothing that could fail to be downloaded
+        else:
+            attempts.succeeded(self._layout, GPU_UNDO)  # wanted no more
         tree = self._ensure_release(wish, juju, at_once=at_once)
         if tree is None:
             return
@@ -199,7 +201,7 @@ class Workload:
 
     def _failed(self, step: str, error: Trouble | OSError) -> None:
         """Remember a failure; one of the operating system may end by itself (a full disk)."""
-        trouble = error if isinstance(error, Trouble) else Trouble(str(error), retry=True)
+        trouble = error if isinstance(error, Trouble) else trouble_of(error)
         log.warning("%s: %s", step, trouble)
         attempts.failed(self._layout, step, trouble)
 

@@ -179,8 +179,8 @@ _MEANINGS = (
     ),
     (
         (
-            r"Could not resolve|Could not connect|Connection failed|Connection timed out"
-            r"|Unable to connect|Network is unreachable|Connection refused|Cannot initiate"
+            r"Could not resolve|failure resolving|Could not connect|Connection failed"
+            r"|Connection timed out|Unable to connect|Network is unreachable|Connection refused|Cannot initiate"
         ),
         "the repository can't be reached",
         "check the network and the model's proxies, or set a mirror",
@@ -190,6 +190,18 @@ _MEANINGS = (
         r"No space left on device|You don't have enough free space",
         "the disk is full",
         "free some space",
+        True,
+    ),
+    (
+        r"is not valid yet|is expired \(invalid since",
+        "the repository is of another time than this machine's clock",
+        "compare timedatectl",
+        True,
+    ),
+    (
+        r"is corrupt|Hash Sum mismatch|File has unexpected size|unexpected end of file",
+        "the repository gives a damaged file",
+        "renew the mirror",
         True,
     ),
     (
@@ -221,6 +233,10 @@ def explain(error: CommandError, what: str) -> GpuError:
     for pattern, meaning, remedy, retry in _MEANINGS:
         if re.search(pattern, error.output):
             return kind(f"{what} failed, {meaning}", retry=retry, remedy=remedy)
+    broken = re.search(r"Errors were encountered while processing:\s+(\S+)", error.output)
+    if broken:
+        remedy = "see sudo dpkg --configure -a"
+        return kind(f"{what} failed, dpkg can't finish {broken[1]}", retry=True, remedy=remedy)
     return kind(f"{what} failed: {_last(error.output) or error.what}", retry=True)
 
 

@@ -35,7 +35,7 @@ from gpu.wrapper import (
     ensure_wrapper,
     sharing_now,
 )
-from host import Layout, Trouble
+from host import Layout, Trouble, trouble_of
 
 __all__ = ["CHAIN", "PACKAGES", "GpuManager", "GpuState", "GpuWish"]
 
@@ -76,7 +76,7 @@ class GpuManager:
             if self.begun and trees:
                 self._build_chain(inventory, trees)
         except (Trouble, OSError) as error:
-            trouble = error if isinstance(error, Trouble) else GpuError(str(error), retry=True)
+            trouble = error if isinstance(error, Trouble) else trouble_of(error)
             log.warning("GPU chain: %s", trouble)
             attempts.failed(self._layout, CHAIN, trouble)
             for tree in trees:
@@ -203,7 +203,8 @@ class GpuManager:
         for step in steps:
             try:
                 changed |= step()
-            except Trouble as trouble:
+            except (Trouble, OSError) as error:
+                trouble = error if isinstance(error, Trouble) else trouble_of(error)
                 log.warning("GPU packages: %s", trouble)
                 troubles.append(trouble)
         if troubles:

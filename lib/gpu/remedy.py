@@ -52,6 +52,8 @@ def by_status(seen: GpuInventory, code: int | None) -> str:
     }
     if code in known:
         return known[code]
+    if code == 0:
+        return f"nvidia-smi says nothing that can be read: {reopen(seen)}"
     status = "" if code is None else f" with status {code}"
     said = "" if seen.smi_error.startswith("status") else seen.smi_error
     words = f" ({said[:50]})" if said else ""

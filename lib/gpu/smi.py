@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from dataclasses import dataclass, replace
 
+from files import read_text
 from host import CommandError, Completed, Layout, run
 
 _FIELDS = "index,uuid,name,pci.bus_id,memory.total,driver_version"
@@ -24,6 +26,8 @@ _LISTED_MIG = re.compile(r"\s*MIG +(\S+) +Device +([0-9]+): *\(UUID: *(\S+)\)\s*
 _CUDA = re.compile(r"CUDA(?: [A-Za-z]+)? Version *: *([0-9]{1,3}\.[0-9]{1,3})")
 # Values of a GPU that nobody can use, beside a UUID that may still be known.
 _SILENT = frozenset(("[GPU is lost]", "[GPU requires reset]"))
+# In state D, with SIGKILL among the signals that wait for the process (proc(5)).
+_KILLED = re.compile(r"^State:\tD.*^ShdPnd:\t([0-9a-f]+)", re.MULTILINE | re.DOTALL)
 _VERSION = re.compile(r"[0-9]{2,4}(?:\.[0-9]{1,4}){1,2}")
 
 # Exit statuses of nvidia-smi (its manual page); 18 is NVML's number for a mismatch, which
@@ -134,6 +138,20 @@ def ask(layout: Layout, *, timeout: float) -> Answer:
     return answer
 
 
+def _is_stuck(layout: Layout) -> bool:
+    """Return whether the kernel still holds an nvidia-smi that was killed at its limit.
+
+    Each further one would be held as well, until none of the machine's processes is left.
+    """
+    for process in layout.at("/proc").glob("[0-9]*"):
+        if (read_text(process / "comm") or "").strip() != "nvidia-smi":
+            continue
+        found = _KILLED.search(read_text(process / "status") or "")
+        if found and int(found[1], 16) & 1 << (signal.SIGKILL - 1):
+            return True
+    return False
+
+
 def meaning(error: str, code: int | None) -> int | None:
     """Return the exit status that fits best: by the words, for several troubles share 255."""
     said = error.lower()
@@ -159,7 +177,10 @@ def _query(layout: Layout, fields: str, timeout: float) -> Completed:
 
 
 def _smi(layout: Layout, arguments: list[str], timeout: float) -> Completed:
-    return run([layout.program("nvidia-smi"), *arguments], timeout=timeout, check=False)
+    argv = [layout.program("nvidia-smi"), *arguments]
+    if _is_stuck(layout):
+        raise CommandError(argv, "an earlier nvidia-smi does not end", timed_out=True)
+    return run(argv, timeout=timeout, check=False)
 
 
 def _read(done: Completed) -> Answer:

@@ -59,3 +59,17 @@ def test_a_damaged_memory_costs_one_early_try(damage: str, layout: Layout) -> No
     assert attempts.due(layout, STEP)
     attempts.failed(layout, STEP, Trouble("no network"))
     assert attempts.last(layout, STEP) is not None
+
+
+def test_what_the_disk_does_not_take_is_known_to_this_hook_all_the_same(layout: Layout) -> None:
+    layout.state.parent.mkdir(parents=True)
+    layout.state.write_text("a file where the folder should be, as good as a full disk")
+    attempts.failed(layout, STEP, Trouble("no space", retry=True), now=1000)
+    known = attempts.last(layout, STEP)
+    assert known is not None
+    assert (known.what, known.retry) == ("no space", True)
+    layout.state.unlink()
+    attempts.failed(layout, "another", Trouble("no network"), now=1000)
+    assert set(attempts.steps(layout)) == {STEP, "another"}
+    attempts.succeeded(layout, STEP)
+    assert attempts.last(layout, STEP) is None

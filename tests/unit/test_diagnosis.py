@@ -272,7 +272,7 @@ TABLE = [
     pytest.param(
         failing(0),
         Finding.SMI_FAILED,
-        "nvidia-smi fails with status 0: reboot",
+        "nvidia-smi says nothing that can be read: reboot",
         id="status 0 and no GPU",
     ),
     pytest.param(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from files import (
     sibling,
     write_file,
 )
-from host import CommandError, Layout, Trouble, run, wait_until
+from host import CommandError, Layout, Trouble, run, trouble_of, wait_until
 from tests.unit.killing import killed_before_change
 
 
@@ -167,3 +168,28 @@ def test_siblings_are_hidden_and_never_meet(tmp_path: Path) -> None:
     names = {sibling(tmp_path / "file").name for _ in range(100)}
     assert len(names) == 100
     assert all(name.startswith(".file.") for name in names)
+
+
+def test_a_command_that_writes_without_end_is_stopped_before_it_fills_the_memory() -> None:
+    with pytest.raises(CommandError, match="yes wrote without end") as caught:
+        run(["/usr/bin/yes"], timeout=30)
+    assert not caught.value.timed_out
+
+
+def test_what_a_command_reads_and_writes_is_text_however_large() -> None:
+    text = "line\n" * 200_000
+    assert run(["/bin/cat"], timeout=30, stdin=text).stdout == text
+    assert run(["/usr/bin/printf", r"a\r\n\377"], timeout=5).stdout == "a\n\ufffd"
+
+
+def test_what_the_operating_system_refuses_is_said_in_the_operators_words() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/var/x")
+    assert str(trouble_of(full)) == "the disk is full (/var/x): free space or inodes"
+    fixed = OSError(errno.EROFS, "Read-only file system", "/usr/x")
+    assert str(trouble_of(fixed)) == "the disk is read-only (/usr/x): see dmesg"
+    busy = OSError(errno.EBUSY, "Device or resource busy", "/etc/x")
+    assert str(trouble_of(busy)) == "Device or resource busy (/etc/x)"
+    assert trouble_of(busy).retry
+    half = OSError(errno.EBUSY, "Device or resource busy", "/etc/.x.tmp", None, "/etc/x")
+    assert str(trouble_of(half)) == str(trouble_of(busy))
+    assert "(/etc/x)" in str(trouble_of(OSError(errno.EIO, "I/O error", "/etc/.x.tmp")))

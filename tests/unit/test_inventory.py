@@ -377,6 +377,28 @@ def test_smi_that_hangs_costs_its_limit_once(root: Root, script: str) -> None:
     assert len(root.smi_calls()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "state", "pending", "asked"),
+    [
+        pytest.param("nvidia-smi", "D (disk sleep)", "0000000000000100", 0, id="held"),
+        pytest.param("nvidia-smi", "D (disk sleep)", "0000000000000000", 1, id="at work"),
+        pytest.param("nvidia-smi", "R (running)", "0000000000000100", 1, id="ending"),
+        pytest.param("rsync", "D (disk sleep)", "0000000000000100", 1, id="another program"),
+    ],
+)
+def test_no_further_smi_is_started_while_the_kernel_holds_one_that_was_killed(
+    root: Root, name: str, state: str, pending: str, asked: int
+) -> None:
+    root.worker().write("/proc/4711/comm", f"{name}\n")
+    status = f"Name:\t{name}\nState:\t{state}\nSigPnd:\t{0:016x}\nShdPnd:\t{pending}\n"
+    root.write("/proc/4711/status", status)
+    seen = look(root.layout)
+    assert len(root.smi_calls()) == asked
+    assert seen.smi_hung is (not asked)
+    assert bool(cuda_version(root.layout)) is False
+    assert len(root.smi_calls()) == 2 * asked
+
+
 def test_smi_that_hangs_over_mig_devices_has_hung(root: Root) -> None:
     root.worker().smi(row(0, mig="Enabled"), extra='[ "$1" != -L ] || exec sleep 60')
     assert look(root.layout, timeout=0.5).smi_hung is True

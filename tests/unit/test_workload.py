@@ -21,7 +21,7 @@ from juju import Juju
 from status import unit_status
 from tests.unit.webs import Programs
 from web_desired import WebSide
-from workload import Workload
+from workload import GPU_UNDO, Workload
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nobody listens
 WISH = Wish(
@@ -251,3 +251,11 @@ def has_tree(layout: Layout, version: str) -> None:
     write_file(tree / "bin/concourse", "#!/bin/sh\n", mode=0o755)
     write_file(tree / "bin/runc", "#!/bin/sh\n", mode=0o755)
     ensure_symlink(layout.concourse, f"concourse-releases/{version}")
+
+
+def test_an_undoing_that_failed_is_no_trouble_any_more_once_the_gpu_is_wanted_again(
+    layout: Layout, workload: Workload
+) -> None:
+    attempts.failed(layout, GPU_UNDO, Trouble("the disk is read-only", retry=True))
+    workload.reconcile(replace(WISH, gpu_error="gpu-device-ids=x"), NO_JUJU, at_once=True)
+    assert workload.observe(WISH).gpu_undo == ""
