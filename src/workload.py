@@ -62,10 +62,10 @@ class Workload:
             at_once: try again what failed before, even if its pause isn't over.
             everybody: whether a web reads every related worker's key again.
         """
-        if wish.gpu is None and not wish.gpu_error and self._may_undo(wish, juju):
-            self._undo_gpu()  # needs nothing that could fail to be downloaded
-        else:
+        if wish.gpu or wish.gpu_error:
             attempts.succeeded(self._layout, GPU_UNDO)  # wanted no more
+        elif self._may_undo(wish, juju):
+            self._undo_gpu()  # needs nothing that could fail to be downloaded
         tree = self._ensure_release(wish, juju, at_once=at_once)
         if tree is None:
             return

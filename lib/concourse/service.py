@@ -180,7 +180,8 @@ def require_usable(state: UnitState, unit: str = UNIT) -> None:
     if state.load == "masked":
         raise ConcourseError(f"{unit} is masked", remedy=f"run systemctl unmask {unit}", retry=True)
     if state.load not in ("loaded", ""):
-        raise ConcourseError(f"systemd can't load {unit} ({state.load})", retry=True)
+        what = f"systemd can't load {unit} ({state.load})"
+        raise ConcourseError(what, remedy=f"see systemctl status {unit}", retry=True)
 
 
 def ensure_running(
@@ -210,11 +211,13 @@ def ensure_running(
         host.CommandError: systemd refused.
     """
     state = state or show(layout, unit)
-    require_usable(state, unit)
     changed = False
-    if state.reload_needed:  # a hook was killed before it could
+    # A hook was killed before it could, or somebody mended what systemd couldn't load.
+    if state.reload_needed or state.load not in ("loaded", "masked", ""):
         daemon_reload(layout)
+        state = show(layout, unit)
         changed = True
+    require_usable(state, unit)
     if not state.enabled:
         systemctl(layout, "enable", unit)
         changed = True

@@ -180,7 +180,8 @@ _MEANINGS = (
     (
         (
             r"Could not resolve|failure resolving|Could not connect|Connection failed"
-            r"|Connection timed out|Unable to connect|Network is unreachable|Connection refused|Cannot initiate"
+            r"|Connection timed out|Unable to connect|Network is unreachable|Connection refused"
+            r"|Cannot initiate"
         ),
         "the repository can't be reached",
         "check the network and the model's proxies, or set a mirror",

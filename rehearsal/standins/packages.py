@@ -148,12 +148,13 @@ def _lay_out(folder: Path, package: Package, arch: str) -> None:
         file.chmod(0o755 if file.parent.name == "bin" else 0o644)
 
 
-def publish(machine: Machine, folder: str) -> None:
+def publish(machine: Machine, folder: str, *, date: float | None = None) -> None:
     """Write and sign Packages and Release of a flat repository, from the packages in it.
 
     Args:
         machine: whose dpkg and gpg do it.
         folder: below the folder that is served.
+        date: when it says it was made, in seconds since the epoch; now if None.
     """
     target = machine.outside / "world" / folder
     path = f"{OUTSIDE}/world/{folder}"
@@ -175,7 +176,8 @@ def publish(machine: Machine, folder: str) -> None:
         for name in ("Packages", "Packages.gz")
     )
     (target / "Release").write_text(
-        f"Origin: rehearsal\nLabel: stand-in\nDate: {formatdate(usegmt=True)}\nSHA256:\n{sums}"
+        f"Origin: rehearsal\nLabel: stand-in\nDate: {formatdate(date, usegmt=True)}\n"
+        f"SHA256:\n{sums}"
     )
     machine.shell(
         f"{_GPG} --clearsign --output {path}/InRelease {path}/Release\n"
