@@ -11,8 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import selectors
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import output
+
 _SEARCH = ("usr/sbin", "usr/bin", "sbin", "bin")
-# Of a command, in bytes; the most that is read, dpkg's list of all packages, has 100 KiB.
-_MOST_OUTPUT = 16 << 20
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -253,17 +251,17 @@ def run(
             resource.prlimit(process.pid, resource.RLIMIT_CPU, (cpu_limit, cpu_limit))
     written: list[bytes] = [b"", b""]
     try:
-        _read(process, written, time.monotonic() + timeout)
-    except (subprocess.TimeoutExpired, _TooMuchError) as limit:
-        _kill_group(process, written)
+        output.read(process, written, time.monotonic() + timeout)
+    except (subprocess.TimeoutExpired, output.TooMuchError) as limit:
+        output.kill_group(process, written)
         timed_out = isinstance(limit, subprocess.TimeoutExpired)
         what = f"did not finish within {timeout:g} s" if timed_out else "wrote without end"
-        said = "".join(map(_text, written))
+        said = "".join(map(output.text, written))
         raise CommandError(argv, f"{name} {what}", output=said, timed_out=timed_out) from None
     except BaseException:
-        _kill_group(process, written)
+        output.kill_group(process, written)
         raise
-    done = Completed(tuple(argv), process.returncode, *map(_text, written))
+    done = Completed(tuple(argv), process.returncode, *map(output.text, written))
     if check and done.returncode != 0:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         what = f"{name} failed with status {done.returncode}" + (f" ({last[0]})" if last else "")
@@ -272,14 +270,10 @@ def run(
     return done
 
 
-class _TooMuchError(Exception):
-    """A command has written more than anybody reads."""
-
-
 def _start(
     argv: Sequence[str], env: Mapping[str, str], stdin: str, cwd: Path | None, *, discard: bool
 ) -> subprocess.Popen[bytes]:
-    output = subprocess.DEVNULL if discard else subprocess.PIPE
+    told = subprocess.DEVNULL if discard else subprocess.PIPE
     given = os.memfd_create("stdin")  # a pipe would have to be written to beside all reading
     try:
         os.write(given, stdin.encode())
@@ -287,8 +281,8 @@ def _start(
         return subprocess.Popen(
             list(argv),
             stdin=given,
-            stdout=output,
-            stderr=output,
+            stdout=told,
+            stderr=told,
             env={"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", **env},
             cwd=cwd,
             start_new_session=True,
@@ -298,51 +292,6 @@ def _start(
         raise CommandError(argv, what) from error
     finally:
         os.close(given)
-
-
-def _read(process: subprocess.Popen[bytes], written: list[bytes], deadline: float) -> None:
-    """Read what a command writes, into its two places in `written`, until it has ended."""
-    chunks: tuple[list[bytes], list[bytes]] = ([], [])
-    left = _MOST_OUTPUT
-    try:
-        with selectors.DefaultSelector() as ready:
-            for number, stream in enumerate((process.stdout, process.stderr)):
-                if stream is not None:
-                    ready.register(stream, selectors.EVENT_READ, chunks[number])
-            while ready.get_map():
-                if deadline <= time.monotonic():
-                    raise subprocess.TimeoutExpired(process.args, 0)
-                for key, _ in ready.select(deadline - time.monotonic()):
-                    chunk = os.read(key.fd, 1 << 16)
-                    key.data.append(chunk)
-                    left -= len(chunk)
-                    if not chunk:
-                        ready.unregister(key.fileobj)
-                    if left < 0:
-                        raise _TooMuchError
-        process.wait(timeout=max(deadline - time.monotonic(), 0))
-    finally:
-        written[:] = [b"".join(each) for each in chunks]
-
-
-def _text(written: bytes) -> str:
-    return written.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _kill_group(process: subprocess.Popen[bytes], written: list[bytes]) -> None:
-    """Kill a command's whole session, and read what it last wrote.
-
-    What the kernel holds (state D) is given up on after two seconds.
-    """
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    before = list(written)
-    with suppress(subprocess.TimeoutExpired, _TooMuchError):
-        _read(process, written, time.monotonic() + 2)
-    written[:] = [one + two for one, two in zip(before, written, strict=True)]
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
 
 
 def wait_until(ready: Callable[[], bool], *, timeout: float, interval: float = 0.25) -> bool:

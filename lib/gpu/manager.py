@@ -110,8 +110,8 @@ class GpuManager:
         offer = looks.settled(self._layout)
         stands = runtime.chain_stands(self._layout)
         if offer and offer.allowed and stands:
-            packages = attempts.last(self._layout, PACKAGES)
-            note = packages.what if packages else ""
+            troubles = [attempts.last(self._layout, step) for step in (PACKAGES, CHAIN)]
+            note = next((trouble.what for trouble in troubles if trouble), "")
             sharing = sharing_now(self._layout)
             return GpuState(len(offer.allowed), offer.tags, note=note, sharing=sharing)
         for step in (PACKAGES, CHAIN):
