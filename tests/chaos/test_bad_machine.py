@@ -47,7 +47,7 @@ class Fault:
     options: Mapping[str, object] = field(default_factory=dict)
     hooks: int = 1
     bare: bool = False
-    limit: float = 90
+    limit: float = 150
     check: Check = lambda _: None
 
     def __str__(self) -> str:
