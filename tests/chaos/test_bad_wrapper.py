@@ -38,7 +38,17 @@ ALLOWED = {GPU_A, GPU_B, MIG}
 MODES = ("shared", "balanced", "exclusive")
 WORDS = (
     *(piece for piece in PIECES if "\0" not in piece and len(piece) < 200),
-    *("--bundle=/nowhere", "--log=/nowhere/log", "-", "--", "create", "exec", "gpu-lease", "..", "a=b"),
+    *(
+        "--bundle=/nowhere",
+        "--log=/nowhere/log",
+        "-",
+        "--",
+        "create",
+        "exec",
+        "gpu-lease",
+        "..",
+        "a=b",
+    ),
     *("FS=x", "ENVIRON=1", "-f", "/dev/stdin", "*", "?", "[", "~", "!", "\x80", "'\"'\"'"),
 )
 ASKED = ("0", "1", "2:1", "all", "none", "9", "01", " 0", "0,0", "0,9", GPU_A, MIG, "\u0660")
