@@ -89,6 +89,7 @@ class Chaos:
         self._name = name
         self._only = only
         self.quick = ledger.quick
+        self.seed = ledger.seed
         self.random = random.Random(f"{ledger.seed} {name.rpartition('/')[2]}")
         self.repeat = ""  # the command that repeats the broken case
 

@@ -161,6 +161,8 @@ def labs(
 
 @pytest.mark.parametrize("procedure", PROCEDURES, ids=str)
 def test_killed_anywhere(chaos: Chaos, labs: list[Lab], procedure: Procedure) -> None:
+    if chaos.quick and PROCEDURES.index(procedure) % 2 != chaos.seed % 2:
+        return  # the seed chooses two of the four: each costs as much to begin as its kills
     first = labs[0]
     first.begin(procedure)
     run, places = tracing.traced(first.unit, "config-changed")

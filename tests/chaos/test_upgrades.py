@@ -105,7 +105,7 @@ def unit(machine: Machine, world: World, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_next_hook_puts_it_right(chaos: Chaos, unit: Unit) -> None:
-    for deed in chaos.part(DEEDS, quick=4):
+    for deed in chaos.part(DEEDS, quick=3):
         with chaos.case(PROMISE, str(deed)):
             unit.machine.shell(deed.script, timeout=120)
             assert docker_devices(unit.machine) in (None, ["nvidia0"])
