@@ -75,7 +75,7 @@ def log_in(stage: Stage) -> None:
 def workers(stage: Stage) -> dict[str, tuple[str, list[str]]]:
     """Return the web's workers: name -> state and tags; empty if it gives no answer."""
     said = stage.units[WEB].action("get-admin-password").results
-    host = re.sub(r"^http://|:\d+$", "", said["url"])
+    host = re.sub(r"^https?://|:\d+$", "", said["url"])
     entry = {"host": host, "user": said["username"], "password": said["password"]}
     lib = "/var/lib/juju/agents/unit-worker-0/charm/lib"
     argv = ["env", f"PYTHONPATH={lib}", "PYTHONDONTWRITEBYTECODE=1", "python3", "-c", _ASK]

@@ -16,7 +16,7 @@ from .links import Link
 from .machine import Machine, MachineError, MachineOptions
 from .network import Network
 from .screen import Screen
-from .standins import gpu, postgresql, real
+from .standins import authority, gpu, postgresql, real
 from .standins.model import Model
 from .world import Supplies, supplied
 
@@ -128,6 +128,25 @@ class Stage:
             link.scope.add(f"{POSTGRESQL}/0")
             link.bags[f"{POSTGRESQL}/0"] = {"ingress-address": self.server.address}
         return link
+
+    def configure(self, app: str, **options: Any) -> None:
+        """Change an application's options, with "_" for "-"."""
+        changed = {name.replace("_", "-"): value for name, value in options.items()}
+        for unit in self.units.values():
+            if unit.model.app == app:
+                unit.model.config.update(changed)
+
+    def certify(self, ca: authority.Authority) -> None:
+        """Relate the web to a provider of certificates, which answers from now on."""
+        link = self.controller.relate("web:certificates", f"{authority.APP}:certificates")
+        link.scope.add(f"{authority.APP}/0")
+        link.bags[f"{authority.APP}/0"] = {"ingress-address": self.server.address}
+        self.controller.outsiders.append(lambda: ca.answer(link.bags))
+
+    def answer_all(self) -> None:
+        """Have what has no machine here say what it would say by itself."""
+        for outsider in self.controller.outsiders:
+            outsider()
 
     def settle(self) -> None:
         self.controller.settle()

@@ -84,7 +84,7 @@ def admin_password(side: WebSide) -> dict[str, Any]:
     if side.secrets is None:
         return {}
     return {
-        "url": side.external_url,
+        "url": side.url(tls=side.tls is not None),
         "username": side.admin_user,
         "password": side.secrets.admin_password,
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ops
 
+import certificates
 import database
 import desired
 import peers
@@ -29,6 +30,7 @@ from workload import Workload
 
 log = logging.getLogger(__name__)
 
+_RELATIONS = (desired.TSA_RELATION, peers.RELATION, certificates.RELATION, *database.RELATIONS)
 # The operator changed something, so what failed before deserves a try at once.
 _CHANGES = (ops.ConfigChangedEvent, ops.UpgradeCharmEvent, ops.ActionEvent)
 
@@ -40,6 +42,7 @@ class ConcourseCharm(ops.CharmBase):
 
     def __init__(self, framework: ops.Framework) -> None:
         super().__init__(framework)
+        self._certificates = certificates.Certificates(self)
         self._workload = Workload(self.layout, self._progress)
         for event in self._changing_events():
             framework.observe(event, self._on_change)
@@ -64,7 +67,7 @@ class ConcourseCharm(ops.CharmBase):
         on = self.on
         yield from (on.install, on.start, on.config_changed, on.upgrade_charm, on.update_status)
         yield from (on.leader_elected, on.secret_changed)
-        for name in (desired.TSA_RELATION, peers.RELATION, *database.RELATIONS):
+        for name in _RELATIONS:
             relation = on[name]
             yield from (relation.relation_created, relation.relation_joined)
             yield from (relation.relation_changed, relation.relation_departed)
@@ -76,7 +79,7 @@ class ConcourseCharm(ops.CharmBase):
         if peer:
             peers.pass_on_migrated(self, peer)
         try:
-            wish = desired.read(self, gone=_gone(event))
+            wish = desired.read(self, self._certificates, gone=_gone(event))
         except InvalidOption as error:
             log.error("%s", error)
             return  # nothing is changed on a misunderstanding; the status says why
@@ -92,7 +95,7 @@ class ConcourseCharm(ops.CharmBase):
         turn.keep()
 
     def _reconcile(self, event: ops.EventBase, wish: Wish, turn: Turn) -> None:
-        juju = Juju(self, wish.mode, turn)
+        juju = Juju(self, wish.mode, turn, self._certificates)
         self._workload.reconcile(
             wish,
             juju,
@@ -138,7 +141,7 @@ class ConcourseCharm(ops.CharmBase):
 
     def _on_collect_status(self, event: ops.CollectStatusEvent) -> None:
         try:
-            wish = desired.read(self)
+            wish = desired.read(self, self._certificates)
         except InvalidOption as error:
             event.add_status(ops.BlockedStatus(str(error)))
             return
@@ -210,14 +213,14 @@ class ConcourseCharm(ops.CharmBase):
 
     def _wish_or_fail(self, event: ops.ActionEvent) -> Wish | None:
         try:
-            return desired.read(self)
+            return desired.read(self, self._certificates)
         except InvalidOption as error:
             event.fail(str(error))
             return None
 
     def _status_line(self) -> str:
         try:
-            wish = desired.read(self)
+            wish = desired.read(self, self._certificates)
         except InvalidOption as error:
             return str(error)
         return unit_status(wish, self._workload.observe(wish)).message

@@ -20,6 +20,7 @@ import ops
 import peers
 import tsa
 import turns
+from certificates import Certificates
 from concourse.extra_env import WORKER_MANAGED, parse
 from concourse.release import ReleaseWish
 from concourse.worker import MAX_TASKS, worker_name
@@ -88,11 +89,12 @@ class Wish:
     waits: bool = False
 
 
-def read(charm: ops.CharmBase, gone: ops.Unit | None = None) -> Wish:
+def read(charm: ops.CharmBase, certificates: Certificates, gone: ops.Unit | None = None) -> Wish:
     """Read what the operator wants from the model.
 
     Args:
         charm: the charm.
+        certificates: the unit's certificate.
         gone: a peer that is on its way out, which Juju may still show.
 
     Raises:
@@ -121,7 +123,7 @@ def read(charm: ops.CharmBase, gone: ops.Unit | None = None) -> Wish:
         dns_server=addresses(config, "containerd-dns-server"),
         baggageclaim_driver=choice(config, "baggageclaim-driver", BAGGAGECLAIM_DRIVERS),
         worker_env=worker_env,
-        web_side=read_web_side(charm) if "web" in roles else None,
+        web_side=read_web_side(charm, certificates) if "web" in roles else None,
         gpu=gpu,
         gpu_error=gpu_error,
         related=mode == "all" or bool(tsa_relations(charm, mode)),

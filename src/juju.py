@@ -15,6 +15,7 @@ import desired
 import peers
 import tsa
 import web_secret
+from certificates import Certificates
 from concourse.web import WebSecrets
 from turns import Turn
 
@@ -28,12 +29,16 @@ class Juju:
         charm: the charm.
         mode: deployment-mode, which decides whether TSA data goes over the peer relation.
         turn: this unit's turn to be down.
+        certificates: the unit's certificate.
     """
 
-    def __init__(self, charm: ops.CharmBase, mode: str, turn: Turn) -> None:
+    def __init__(
+        self, charm: ops.CharmBase, mode: str, turn: Turn, certificates: Certificates
+    ) -> None:
         self._charm = charm
         self._mode = mode
         self.turn = turn
+        self._certificates = certificates
 
     def publish_worker_key(self, name: str, key: str) -> bool:
         """Tell the web this worker's public key; True if it was told before."""
@@ -56,6 +61,10 @@ class Juju:
     def request_database(self) -> None:
         """Ask the related PostgreSQL for a database."""
         database.request(self._charm)
+
+    def request_certificate(self) -> None:
+        """Ask the related provider for the web's certificate, if one is wanted."""
+        self._certificates.request()
 
     def secrets(self, make: Callable[[], WebSecrets]) -> WebSecrets | None:
         """Return what all web units share, made once by the leader."""

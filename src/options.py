@@ -56,9 +56,9 @@ def addresses(config: ops.ConfigData, option: str) -> str:
     return value
 
 
-def shown(value: str) -> str:
-    """Return an operator's value as one short printable word for a status."""
-    return repr(value if len(value) <= 40 else f"{value[:40]}…")
+def shown(value: str, most: int = 40) -> str:
+    """Return an operator's value, or another charm's, as one short printable word for a status."""
+    return repr(value if len(value) <= most else f"{value[:most]}…")
 
 
 def _value(config: ops.ConfigData, option: str) -> str:

@@ -6,7 +6,7 @@ part before the worker's:
 1. an option that can't be read;
 2. with deployment-mode=auto, nobody chosen yet;
 3. no Concourse on the unit yet (release);
-4. the web: its database, its keys, its service;
+4. the web: its database, its keys, its certificate, its service;
 5. the worker: no relation to a web, a web's data missing or malformed;
 6. a failure to configure or start either;
 7. the worker's service: drained on request, socket taken, failed, draining, starting, or not
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import ops
 
 from attempts import Attempt
+from certificates import TlsTrouble
 from concourse.worker import WorkerState
 from database import DatabaseTrouble
 from desired import Wish
@@ -65,6 +66,7 @@ def unit_status(wish: Wish, seen: Seen) -> ops.StatusBase:
         _role(wish)
         or _release_missing(seen)
         or _database(wish)
+        or _certificate(wish)
         or (_web(wish) if worker else None)
         or (seen.service and _attempt(seen.service))
         or (seen.web and _web_service(seen.web))
@@ -92,7 +94,17 @@ def _database(wish: Wish) -> ops.StatusBase | None:
         return kind(side.database.message)
     if side.secrets is None:
         return ops.WaitingStatus("Waiting for the leader to make the web's keys")
+    if side.encrypted and not side.secrets.encryption_key:
+        return ops.WaitingStatus("Waiting for the leader to make the database's encryption key")
     return None
+
+
+def _certificate(wish: Wish) -> ops.StatusBase | None:
+    side = wish.web_side
+    if side is None or not isinstance(side.tls, TlsTrouble):
+        return None
+    kind = ops.BlockedStatus if side.tls.blocked else ops.WaitingStatus
+    return kind(side.tls.message)
 
 
 def _web_service(seen: WebSeen) -> ops.StatusBase | None:

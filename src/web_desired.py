@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import ops
 
 import database
 import peers
+import web_address
 import web_secret
+from certificates import Certificates, TlsTrouble
 from concourse.extra_env import parse, secret_env
-from concourse.web import WebSecrets
+from concourse.web import Tls, WebSecrets
 from concourse.web_environment import MANAGED, STRATEGIES, TSA_PORT
 from database import Database, DatabaseTrouble
 from options import InvalidOption, choices, number, text
@@ -27,7 +28,7 @@ class WebSide:
 
     Attributes:
         port: web-port.
-        external_url: external-url, else this unit's address.
+        external_url: external-url; "" for this unit's address.
         address: where workers and the other webs reach this unit.
         admin_user: initial-admin-username.
         metrics: whether /metrics is served.
@@ -35,8 +36,10 @@ class WebSide:
         limits: most active tasks, containers and volumes a worker; 0 is no limit.
         extra: web-env and the secret of web-secret-env together.
         secrets: what all web units share; None until the leader has made it.
+        encrypted: database-encryption.
         database: how to reach the database, or why it can't be.
         migrated: the newest release known to have migrated it, X.Y.Z; "" for none.
+        tls: certificate and key, or why there is none; None with tls-enabled=false.
     """
 
     port: int
@@ -48,28 +51,32 @@ class WebSide:
     limits: tuple[int, int, int]
     extra: Mapping[str, str] = field(repr=False)
     secrets: WebSecrets | None = None
+    encrypted: bool = False
     database: Database | DatabaseTrouble | None = None
     migrated: str = ""
+    tls: Tls | TlsTrouble | None = None
 
     @property
     def ports(self) -> tuple[int, ...]:
         """What is opened in Juju's firewall when the application is exposed."""
         return (self.port, TSA_PORT, *((METRICS_PORT,) if self.metrics else ()))
 
+    def url(self, *, tls: bool) -> str:
+        """Return where users reach the web."""
+        return self.external_url or web_address.url(self.address, self.port, tls=tls)
 
-def read_web_side(charm: ops.CharmBase) -> WebSide:
+
+def read_web_side(charm: ops.CharmBase, certificates: Certificates) -> WebSide:
     """Read what the operator wants of this unit's web.
 
     Raises:
         InvalidOption: an option can't be read, or its secret isn't granted.
     """
     config = charm.config
-    address = _address(charm)
-    port = number(config, "web-port", 1, 65535)
     return WebSide(
-        port=port,
-        external_url=_external_url(config) or _url(address, port),
-        address=address,
+        port=number(config, "web-port", 1, 65535),
+        external_url=web_address.external_url(config),
+        address=web_address.of_unit(charm),
         admin_user=text(
             config,
             "initial-admin-username",
@@ -85,27 +92,11 @@ def read_web_side(charm: ops.CharmBase) -> WebSide:
         ),
         extra=_extra(charm),
         secrets=web_secret.read(charm),
+        encrypted=bool(config["database-encryption"]),
         database=database.read(charm),
         migrated=peers.migrated(charm),
+        tls=certificates.read(),
     )
-
-
-def _address(charm: ops.CharmBase) -> str:
-    binding = charm.model.get_binding(peers.RELATION)
-    address = binding.network.ingress_address if binding else None
-    return str(address or "127.0.0.1")
-
-
-def _url(address: str, port: int) -> str:
-    host = f"[{address}]" if ":" in address else address
-    return f"http://{host}" + ("" if port == 80 else f":{port}")
-
-
-def _external_url(config: ops.ConfigData) -> str:
-    url = text(config, "external-url", r"(https?://[^\s\"'\\,]{1,500})?", "an http(s) address")
-    if url and not urlsplit(url).hostname:
-        raise InvalidOption(f"external-url={url!r} is not an http(s) address")
-    return url.rstrip("/")
 
 
 def _extra(charm: ops.CharmBase) -> dict[str, str]:

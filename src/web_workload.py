@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from certificates import TlsTrouble
 from concourse import api, authorized, sslmode, web, web_keys
 from concourse.authorized import Authorized
 from concourse.errors import ConcourseError
 from concourse.paths import WebPaths
-from concourse.web import Postgres, WebSecrets, WebState, WebWish
+from concourse.web import Postgres, Tls, WebSecrets, WebState, WebWish
 from concourse.web_environment import TSA_PORT
 from database import Database
 from desired import Wish
@@ -75,10 +76,14 @@ class WebWorkload:
             if wish.mode == "auto" and juju.leads:  # another unit runs the web
                 juju.secrets(lambda: web_keys.generate(self._layout, tree))
             return None
-        secrets = side.secrets or juju.secrets(lambda: web_keys.generate(self._layout, tree))
+        juju.request_certificate()
+        secrets = juju.secrets(lambda: web_keys.generate(self._layout, tree))
         if secrets is None or not isinstance(side.database, Database):
             return secrets  # the status says what is missing
-        wanted = _web_wish(wish, side, side.database, secrets)
+        tls = web.kept_tls(self._layout) if isinstance(side.tls, TlsTrouble) else side.tls
+        if side.tls and tls is None and not WebPaths(self._layout).environment.exists():
+            return secrets  # one that serves http goes on with it, but none begins with it
+        wanted = _web_wish(wish, side, side.database, secrets, tls)
         web.ensure_files(self._layout, wanted, tree)
         let_in = self._let_in(juju, own, everybody=everybody)
         if web.ensure_running(self._layout):
@@ -87,11 +92,11 @@ class WebWorkload:
         web.ensure_reread(self._layout)
         juju.open_ports(*side.ports)
         state = web.observe(self._layout)
-        if state.answers:
+        if state.answers and state.address:
             host_key = web_keys.public_host_key(secrets.tsa_host_key)
             juju.publish_web(TSA_PORT, host_key, state.version)
             juju.note_migrated(state.version)
-            self.forget_retired(side, secrets, let_in.leaving)
+            self.forget_retired(state.address, side, secrets, let_in.leaving)
         return secrets
 
     def _let_in(self, juju: Juju, own: Mapping[str, str], *, everybody: bool) -> Authorized:
@@ -107,10 +112,13 @@ class WebWorkload:
         web.ensure_reread(self._layout)
         return True
 
-    def forget_retired(self, side: WebSide, secrets: WebSecrets, leaving: Collection[str]) -> None:
+    def forget_retired(
+        self, where: api.Address, side: WebSide, secrets: WebSecrets, leaving: Collection[str]
+    ) -> None:
         """Let the keys go of departed workers that have retired, before their time is over.
 
         Args:
+            where: where the web answers.
             side: how the web is to run.
             secrets: what all web units share.
             leaving: the departed workers whose key is still there.
@@ -118,7 +126,7 @@ class WebWorkload:
         if not leaving:
             return
         try:
-            found = _workers(side, secrets)
+            found = api.workers(where, side.admin_user, secrets.admin_password)
         except ConcourseError as error:
             log.info("Departed workers keep their keys for now: %s", error)
             return
@@ -133,10 +141,11 @@ class WebWorkload:
     def observe(self, side: WebSide | None) -> WebSeen:
         """Look at the web, and ask it for its workers; changes nothing."""
         state = web.observe(self._layout)
-        if not state.answers or side is None or side.secrets is None:
+        if not state.answers or not state.address or side is None or side.secrets is None:
             return WebSeen(state)
         try:
-            found = _workers(side, side.secrets)
+            password = side.secrets.admin_password
+            found = api.workers(state.address, side.admin_user, password)
         except ConcourseError:
             return WebSeen(state)
         running = [worker for worker in found if worker.state == "running"]
@@ -147,17 +156,15 @@ class WebWorkload:
         return state.unit == "failed" or (state.up_to_date and state.answers)
 
 
-def _workers(side: WebSide, secrets: WebSecrets) -> tuple[api.Worker, ...]:
-    return api.workers(api.Address(side.port), side.admin_user, secrets.admin_password)
-
-
-def _web_wish(wish: Wish, side: WebSide, database: Database, secrets: WebSecrets) -> WebWish:
+def _web_wish(
+    wish: Wish, side: WebSide, database: Database, secrets: WebSecrets, tls: Tls | None
+) -> WebWish:
     mode = sslmode.settle(database.sslmode, database.host, database.port)
     if mode is None:
         where = f"{database.host}:{database.port}"
         raise ConcourseError(f"the database at {where} does not answer", retry=True)
     return WebWish(
-        external_url=side.external_url,
+        external_url=side.url(tls=tls is not None),
         port=side.port,
         peer_address=side.address,
         cluster_name=wish.app,
@@ -171,6 +178,7 @@ def _web_wish(wish: Wish, side: WebSide, database: Database, secrets: WebSecrets
             mode,
         ),
         secrets=secrets,
+        encrypted=side.encrypted,
         admin_user=side.admin_user,
         extra=side.extra,
         placement=side.placement,
@@ -178,6 +186,7 @@ def _web_wish(wish: Wish, side: WebSide, database: Database, secrets: WebSecrets
         max_active_containers_per_worker=side.limits[1],
         max_active_volumes_per_worker=side.limits[2],
         metrics=("0.0.0.0", METRICS_PORT) if side.metrics else None,  # noqa: S104 - scraped
+        tls=tls,
         log_level=wish.log_level,
         proxies=wish.proxies,
     )

@@ -18,18 +18,20 @@ output "provides" {
 output "requires" {
   description = "Endpoints that other applications can provide."
   value = {
-    database   = "database"
-    postgresql = "postgresql"
-    worker_tsa = "worker-tsa"
+    certificates = "certificates"
+    database     = "database"
+    postgresql   = "postgresql"
+    worker_tsa   = "worker-tsa"
   }
 }
 
 output "endpoints" {
   description = "All endpoints: provides and requires together."
   value = {
-    database   = "database"
-    postgresql = "postgresql"
-    web_tsa    = "web-tsa"
-    worker_tsa = "worker-tsa"
+    certificates = "certificates"
+    database     = "database"
+    postgresql   = "postgresql"
+    web_tsa      = "web-tsa"
+    worker_tsa   = "worker-tsa"
   }
 }

@@ -22,8 +22,8 @@ from concourse.reread import ensure_reread, note
 from concourse.web_environment import Postgres, Tls, WebSecrets, WebWish, environment
 from concourse.web_log import trouble
 from concourse.worker import identity
+from files import read_text, write_file
 from files import remove as remove_path
-from files import write_file
 from host import CommandError, Layout, wait_until
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "ensure_reread",
     "ensure_running",
     "environment",
+    "kept_tls",
     "land",
     "observe",
     "remove",
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 # Seconds.  Requests under way get 60 of them; without its database a web never ends by itself.
 STOP_LIMIT = 70
+_KEY = "PRIVATE KEY-----"  # what the first line of a key ends with, whatever its kind
 AUTHORIZED_HEADER = "# Written by the charm: one worker's public key and name a line.\n"
 
 
@@ -60,6 +62,7 @@ class WebState:
         answers: whether its API answers.
         version: the release that answers, X.Y.Z; "" if none does.
         result: how the service failed, in systemd's words; "" if it didn't.
+        address: where its API answers on this machine; None if it isn't running.
         trouble: why it doesn't answer, in its own words (the database can't be opened, a
             setting can't be read); "" if it does, or says nothing.
     """
@@ -70,6 +73,7 @@ class WebState:
     version: str = ""
     result: str = ""
     trouble: str = ""
+    address: api.Address | None = None
 
 
 def ensure_files(layout: Layout, wish: WebWish, tree: Path) -> bool:
@@ -124,6 +128,15 @@ def ensure_files(layout: Layout, wish: WebWish, tree: Path) -> bool:
     return service.write_unit(layout, paths.unit, unit, service.WEB) or changed
 
 
+def kept_tls(layout: Layout) -> Tls | None:
+    """Return the certificate and the key that the web was given last; None for http."""
+    certificate, begin, key = (read_text(WebPaths(layout).tls) or "").partition(_KEY)
+    if not begin:
+        return None
+    start = certificate.rindex("-----BEGIN ")
+    return Tls(certificate[:start], certificate[start:] + begin + key)
+
+
 def ensure_running(layout: Layout) -> bool:
     """Make the service run with what its files say now; never waits for it.
 
@@ -168,6 +181,7 @@ def observe(layout: Layout) -> WebState:
         answers=bool(version),
         version=version,
         trouble="" if version else trouble(layout),
+        address=where,
     )
 
 

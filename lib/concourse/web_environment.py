@@ -45,6 +45,7 @@ MANAGED = (
     "CONCOURSE_MAX_ACTIVE_CONTAINERS_PER_WORKER",
     "CONCOURSE_MAX_ACTIVE_TASKS_PER_WORKER",
     "CONCOURSE_MAX_ACTIVE_VOLUMES_PER_WORKER",
+    "CONCOURSE_OLD_ENCRYPTION_KEY*",
     "CONCOURSE_PEER_ADDRESS",
     "CONCOURSE_POSTGRES_CA_CERT",
     "CONCOURSE_POSTGRES_DATABASE",
@@ -109,8 +110,8 @@ class WebSecrets:
         session_signing_key: RSA, PEM; signs logins.
         tsa_host_key: RSA, PEM; what workers know the gateway by.
         admin_password: of the first local user.
-        encryption_key: 16 or 32 characters that the database is encrypted with; "" for
-            not at all.
+        encryption_key: 16 or 32 characters that the database is or was encrypted with; ""
+            if it never was.
     """
 
     session_signing_key: str = field(repr=False)
@@ -130,6 +131,7 @@ class WebWish:
         cluster_name: shown on the dashboard.
         postgres: its database.
         secrets: what all web units share.
+        encrypted: whether the database is to be encrypted, once there is a key.
         admin_user: the first local user, a member of the main team.
         extra: more variables, none of MANAGED; those of JOINED are added to.
         placement: strategies that choose a worker, in order; () for Concourse's own.
@@ -149,6 +151,7 @@ class WebWish:
     cluster_name: str
     postgres: Postgres
     secrets: WebSecrets
+    encrypted: bool = False
     admin_user: str = "admin"
     extra: Mapping[str, str] = field(default_factory=dict, repr=False)
     placement: tuple[str, ...] = ()
@@ -200,10 +203,10 @@ def environment(layout: Layout, wish: WebWish) -> dict[str, str]:
         "CONCOURSE_TSA_HOST_KEY": str(paths.host_key),
         "CONCOURSE_TSA_AUTHORIZED_KEYS": str(paths.authorized_keys),
         "CONCOURSE_SESSION_SIGNING_KEY": str(paths.session_key),
-        "CONCOURSE_ENCRYPTION_KEY": wish.secrets.encryption_key,
         "CONCOURSE_ADD_LOCAL_USER": f"{wish.admin_user}:{wish.secrets.admin_password}",
         "CONCOURSE_MAIN_TEAM_LOCAL_USER": wish.admin_user,
         **_database(paths, wish.postgres),
+        **_encryption(wish),
         **_placement(wish),
     }
     if wish.tls:
@@ -229,6 +232,16 @@ def _database(paths: WebPaths, postgres: Postgres) -> dict[str, str]:
         "CONCOURSE_POSTGRES_SSLMODE": postgres.sslmode,
         "CONCOURSE_POSTGRES_CA_CERT": str(paths.postgres_ca) if postgres.ca else "",
     }
+
+
+def _encryption(wish: WebWish) -> dict[str, str]:
+    """Return the key under the name that has the next start encrypt or decrypt with it.
+
+    Either goes over every row that isn't as it should be yet, and over none a second time
+    (atc/db/migration/encryption.go), so that the old key may stay for good.
+    """
+    name = "CONCOURSE_ENCRYPTION_KEY" if wish.encrypted else "CONCOURSE_OLD_ENCRYPTION_KEY"
+    return {name: wish.secrets.encryption_key}
 
 
 def _placement(wish: WebWish) -> dict[str, str]:

@@ -24,13 +24,12 @@ _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----\s+([A-Za-z0-9+/=\s]+)-----END \1--
 _INTEGER, _OCTETS, _SEQUENCE = 0x02, 0x04, 0x30
 
 
-def generate(layout: Layout, tree: Path, *, encrypted: bool = False) -> WebSecrets:
-    """Make what all web units share; takes a few seconds.
+def generate(layout: Layout, tree: Path) -> WebSecrets:
+    """Make what all web units share, but for the encryption key; takes a few seconds.
 
     Args:
         layout: the paths; the keys are made in a folder that root alone can enter.
         tree: the release whose `concourse generate-key` is used.
-        encrypted: whether the database is to be encrypted.
 
     Raises:
         ConcourseError: a key could not be made.
@@ -40,8 +39,12 @@ def generate(layout: Layout, tree: Path, *, encrypted: bool = False) -> WebSecre
         session_signing_key=_private_key(layout, tree),
         tsa_host_key=_private_key(layout, tree),
         admin_password="".join(secrets.choice(_ALPHABET) for _ in range(24)),
-        encryption_key=secrets.token_urlsafe(24) if encrypted else "",  # 32 characters
     )
+
+
+def encryption_key() -> str:
+    """Make a key that the database can be encrypted with: 32 characters."""
+    return secrets.token_urlsafe(24)
 
 
 def public_host_key(private: str) -> str:

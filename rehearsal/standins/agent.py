@@ -17,7 +17,7 @@ from typing import Any
 
 from . import tools
 from .arguments import Arguments, parse
-from .model import Model, Relation, ToolError
+from .model import Model, Relation, Secret, ToolError
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Hook:
     results: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
     _pending: list[Callable[[], None]] = field(default_factory=list)
+    made: dict[str, Secret] = field(default_factory=dict)
     written: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
     def flush(self) -> None:

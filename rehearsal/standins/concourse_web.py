@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import importlib
 import json
 import os
 import secrets
@@ -114,12 +115,16 @@ class Web:
         self._me = setting("PEER_ADDRESS", "127.0.0.1")
         self._keys: frozenset[str] = frozenset()
         self._host_key = ""
+        self._https: Any = None
 
     def run(self) -> int:
         """Run until it is told to stop."""
         missing = [name for name in NEEDED if not setting(name)]
-        if missing:
-            print(f"error: CONCOURSE_{missing[0]} is needed", file=sys.stderr)
+        tls = setting("TLS_BIND_PORT"), setting("TLS_CERT"), setting("TLS_KEY")
+        flaw = f"CONCOURSE_{missing[0]} is needed" if missing else ""
+        beside = importlib.import_module("concourse_tls")
+        if flaw := flaw or beside.flaw(*tls, self.external_url):
+            print(f"error: {flaw}", file=sys.stderr)
             return 1
         try:
             Path(setting("SESSION_SIGNING_KEY")).read_text()
@@ -130,11 +135,15 @@ class Web:
             return 1
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         self._open()
-        signal.signal(signal.SIGHUP, lambda *_: self._read_keys())
+        signal.signal(signal.SIGHUP, lambda *_: self._read_again())
         gateway = socket.create_server(("0.0.0.0", int(setting("TSA_BIND_PORT", "2222"))))
         threading.Thread(target=self._accept, args=(gateway,), daemon=True).start()
         where = setting("BIND_IP", "0.0.0.0"), int(setting("BIND_PORT", "8080"))
-        api = ThreadingHTTPServer(where, type("Api", (_Api,), {"web": self}))
+        answers = type("Api", (_Api,), {"web": self})
+        if tls[0]:
+            self._https = beside.Https((where[0], int(tls[0])), *tls[1:], answers)
+            self._https.start()
+        api = ThreadingHTTPServer(where, answers)
         threading.Thread(target=api.serve_forever, daemon=True).start()
         log("info", "listening", web=f"{where[0]}:{where[1]}")
         while True:
@@ -151,6 +160,11 @@ class Web:
                 said = f"failed to connect to database: {error}"
                 log("error", "db.failed-to-open-db-retrying", error=said)
                 time.sleep(PAUSE)
+
+    def _read_again(self) -> None:
+        self._read_keys()
+        if self._https:
+            self._https.read_again()
 
     def _read_keys(self) -> None:
         """Read whom to let in; as with Concourse, one bad line ends the reading."""

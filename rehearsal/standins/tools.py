@@ -120,12 +120,13 @@ def _secret_add(hook: Hook, given: Arguments, _: str) -> str:
     owner = given.option("owner") or "application"
     holder = hook.model.unit if owner == "unit" else hook.model.app
     made = Secret(given.option("label"), owner, content, holder=holder)
+    hook.made[identity] = made  # the hook itself sees it at once
     hook.later(lambda: hook.model.secrets.__setitem__(identity, made))
     return identity + "\n"
 
 
 def _secret(hook: Hook, given: Arguments) -> tuple[str, Secret]:
-    for identity, secret in hook.model.secrets.items():
+    for identity, secret in {**hook.model.secrets, **hook.made}.items():
         named = identity in given.words[:1]
         if named and not secret.is_open_to(hook.model.unit):
             raise ToolError("permission denied")
@@ -150,7 +151,24 @@ def _secret_info(hook: Hook, given: Arguments, _: str) -> Any:
 def _secret_set(hook: Hook, given: Arguments, _: str) -> str:
     _, secret = _secret(hook, given)
     content = dict(word.split("=", 1) for word in given.words[1:])
-    return hook.later(lambda: secret.revise(content))
+    return hook.later(lambda: secret.revise(content)) if content else ""
+
+
+def _secret_ids(hook: Hook, _: Arguments, __: str) -> str:
+    """Return the secrets that the unit owns, or its application if it leads; one a line."""
+    mine = {hook.model.unit, *([hook.model.app] if hook.model.leader else [])}
+    return "".join(f"{one}\n" for one, its in hook.model.secrets.items() if its.holder in mine)
+
+
+def _secret_remove(hook: Hook, given: Arguments, _: str) -> str:
+    identity = _secret(hook, given)[0]
+    if given.option("revision"):
+        return ""
+
+    def change() -> None:
+        hook.model.secrets.pop(identity, None)
+
+    return hook.later(change)
 
 
 def _state_get(hook: Hook, given: Arguments, _: str) -> Any:
@@ -210,9 +228,9 @@ TOOLS: dict[str, Callable[[Hook, Arguments, str], Any]] = {
     "secret-add": _secret_add,
     "secret-get": _secret_get,
     "secret-grant": _nothing,
-    "secret-ids": lambda hook, _, __: list(hook.model.secrets),
+    "secret-ids": _secret_ids,
     "secret-info-get": _secret_info,
-    "secret-remove": _nothing,
+    "secret-remove": _secret_remove,
     "secret-revoke": _nothing,
     "secret-set": _secret_set,
     "state-delete": _state_delete,

@@ -62,6 +62,7 @@ class FakeWorkload:
                 juju.turn.end()
         if wish.web_side:
             juju.request_database()
+            juju.request_certificate()
             secrets = juju.secrets(lambda: SECRETS)
             if secrets:
                 juju.publish_web(2222, key(), "8.3.0")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from concourse import authorized, worker
+from concourse.api import Address
 from concourse.web_environment import WebSecrets
 from files import write_file
 from host import Layout
@@ -110,5 +111,5 @@ def test_a_key_goes_once_the_web_has_its_worker_no_more(
     handler, port = api
     handler.names, handler.status = has, status
     workload = WebWorkload(machine, lambda _: None)
-    workload.forget_retired(side(port), SECRETS, seen.leaving)
+    workload.forget_retired(Address(port), side(port), SECRETS, seen.leaving)
     assert set(authorized.read(machine)) == stay

@@ -120,6 +120,31 @@ def test_secrets_are_kept_and_revised(hook: Hook, model: Model) -> None:
     assert (model.secrets[made].content, model.secrets[made].revision) == ({"value": "2"}, 2)
 
 
+def test_a_hook_sees_the_secret_that_it_makes_and_juju_after_it(hook: Hook, model: Model) -> None:
+    made = hook.answer("secret-add", ["--label", "key", "--owner", "unit", "value=1"], "").strip()
+    seen = hook.answer("secret-get", ["--format=json", "--label", "key"], "")
+    assert json.loads(seen) == {"value": "1"}
+    assert made not in model.secrets
+
+
+def test_a_date_alone_makes_no_revision_of_a_secret(hook: Hook, model: Model) -> None:
+    made = hook.answer("secret-add", ["--owner", "unit", "value=1"], "").strip()
+    hook.answer("secret-set", [made, "--expire", "2027-01-01T00:00:00"], "")
+    hook.flush()
+    assert (model.secrets[made].content, model.secrets[made].revision) == ({"value": "1"}, 1)
+
+
+def test_a_secret_is_listed_by_who_owns_it_until_it_is_removed(hook: Hook, model: Model) -> None:
+    made = hook.answer("secret-add", ["--owner", "unit", "value=1"], "").strip()
+    hook.answer("secret-add", ["--owner", "application", "value=1"], "")
+    hook.flush()
+    assert hook.answer("secret-ids", [], "") == f"{made}\n"  # it does not lead
+    hook.answer("secret-remove", [made, "--revision", "1"], "")
+    hook.answer("secret-remove", [made], "")
+    hook.flush()
+    assert hook.answer("secret-ids", [], "") == ""
+
+
 def test_an_action_answers_in_its_own_way(hook: Hook) -> None:
     hook.answer("action-set", ["summary=11 pass", "gpu-0.name=L4"], "")
     hook.answer("action-fail", ["--", "a line failed"], "")

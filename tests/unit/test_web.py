@@ -21,7 +21,7 @@ from tests.unit.webs import Programs
 
 SECRETS = WebSecrets("session-pem", "host-pem", "adminpw", "e" * 32)
 POSTGRES = Postgres("10.0.0.9", 5432, "relation-3", 'p"w,$x \\', "concourse")
-WISH = WebWish("http://10.0.0.1:8080", 8080, "10.0.0.1", "ci", POSTGRES, SECRETS)
+WISH = WebWish("http://10.0.0.1:8080", 8080, "10.0.0.1", "ci", POSTGRES, SECRETS, encrypted=True)
 TLS = replace(WISH, external_url="https://ci.example", port=443, tls=Tls("cert-pem", "key-pem"))
 
 
@@ -397,9 +397,10 @@ def test_a_stopped_web_is_not_signalled(layout: Layout, programs: Programs, tree
 def test_a_web_that_answers(layout: Layout, programs: Programs, tree: Path, port: int) -> None:
     web.ensure_files(layout, WISH, tree)
     programs.runs(started(layout, CONCOURSE_BIND_PORT=str(port)))
-    assert web.observe(layout) == WebState("active", True, True, "8.3.0")
+    where = api.Address(port)
+    assert web.observe(layout) == WebState("active", True, True, "8.3.0", address=where)
     programs.runs({"CONCOURSE_BIND_PORT": str(port), "CHARM_STAMP": "old"})
-    assert web.observe(layout) == WebState("active", False, True, "8.3.0")
+    assert web.observe(layout) == WebState("active", False, True, "8.3.0", address=where)
 
 
 RETRYING = (

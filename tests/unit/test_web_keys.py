@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from concourse.authorized import is_whole_key
 from concourse.errors import ConcourseError
-from concourse.web_keys import generate, public_host_key
+from concourse.web_keys import encryption_key, generate, public_host_key
 from host import Layout
 from tests.unit.webs import der, integer, pem, pkcs1
 
@@ -86,9 +86,12 @@ def test_what_all_webs_share_is_made_where_root_alone_can_enter(tmp_path: Path) 
     assert made.encryption_key == ""
     assert (tmp_path / "modes").read_text().split() == ["700"] * 4
     assert list(layout.state.iterdir()) == []
-    encrypted = generate(layout, tree, encrypted=True)
-    assert len(encrypted.encryption_key.encode()) == 32
-    assert encrypted.admin_password != made.admin_password
+    assert generate(layout, tree).admin_password != made.admin_password
     program.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(ConcourseError, match="web's key could not be made"):
         generate(layout, tree)
+
+
+def test_an_encryption_key_is_one_that_concourse_takes() -> None:
+    assert len(encryption_key().encode()) == 32
+    assert encryption_key() != encryption_key()
