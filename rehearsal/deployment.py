@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from . import builds
+from . import deployment_https as https
 from . import deployment_modes as modes
 from . import deployment_parts as parts
 from .choice import Choice
@@ -34,6 +35,7 @@ def play(choice: Choice, screen: Screen) -> int:
         parts.unchanged(stage)
         parts.rotate(stage)
         parts.encrypt(stage)
+        https.switched_on(stage)
         parts.statuses(stage)
         parts.remove_worker(stage)
         parts.remove(stage)
