@@ -8,6 +8,7 @@ from . import builds
 from . import deployment_https as https
 from . import deployment_modes as modes
 from . import deployment_parts as parts
+from . import deployment_webs as webs
 from .choice import Choice
 from .model_stage import Stage
 from .play import unpacked_charm
@@ -41,6 +42,11 @@ def play(choice: Choice, screen: Screen) -> int:
         parts.remove(stage)
         if choice.concourse:
             builds.check_rules(stage)
+        webs.several_webs(stage)
+        webs.both_relations(stage)
+        webs.primary_moved(stage, webs.FIRST, webs.SECOND)
+        webs.rebooted(stage)
+        webs.removed(stage)
         modes.everything_on_one(stage)
         modes.roles_chosen(stage)
         modes.web_removed(stage)

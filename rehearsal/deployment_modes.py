@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .deployment_parts import left_on
+from .deployment_webs import primary_moved
 from .model_stage import Stage, wait_for
 
 ALL, FIRST, SECOND = "one/0", "ci/0", "ci/1"
@@ -17,6 +18,8 @@ def everything_on_one(stage: Stage) -> None:
     stage.expect(ALL, "active  Web ready, Worker ready")
     slow = [f"{run.name} {run.seconds:.0f} s" for run in stage.units[ALL].runs if run.seconds > 15]
     stage.screen.check(not slow, "no hook waited in vain", ", ".join(slow))
+    primary_moved(stage, ALL)
+    stage.expect(ALL, "active  Web ready, Worker ready")
     stage.screen.part("juju remove-application one")
     stage.controller.remove_unit(ALL)
     stage.settle()

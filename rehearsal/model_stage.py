@@ -151,11 +151,15 @@ class Stage:
     def settle(self) -> None:
         self.controller.settle()
 
+    def send(self, unit: str, hook: str) -> None:
+        """Send a unit a hook that belongs to no relation, and what follows from it."""
+        self.controller.run(Event(self.controller.agents[unit], hook))
+        self.settle()
+
     def update(self, *units: str) -> None:
         """Send update-status to some units, as Juju does every few minutes."""
         for unit in units or tuple(self.controller.agents):
-            self.controller.run(Event(self.controller.agents[unit], "update-status"))
-            self.settle()
+            self.send(unit, "update-status")
 
     def action(self, unit: str, name: str, **parameters: Any) -> Run:
         """Run an action; what it reports is another matter than whether it ran.
@@ -189,12 +193,31 @@ class Stage:
         argv = f"systemctl show -p MainPID --value {service}"
         return self.units[unit].machine.shell(argv).strip()
 
+    def variable(self, unit: str, service: str, name: str) -> str:
+        """Return a variable of a service's environment; "" without the variable or a process."""
+        script = f"tr '\\0' '\\n' </proc/{self.process(unit, service)}/environ | grep ^{name}="
+        found = self.units[unit].machine.shell(script, check=False)
+        return found.strip().partition("=")[2]
+
+    def move_database(self) -> str:
+        """Have PostgreSQL answer at another address of its machine only; return that."""
+        self.server.move(self.network.more(self.server.machine))
+        self._answer()
+        return self.server.address
+
     def _answer(self) -> None:
         for link in self.controller.links:
             if POSTGRESQL in link.ends and not link.dying:
-                app = link.other(POSTGRESQL)
-                bag = link.bags.setdefault(POSTGRESQL, {})
-                self.database.answer(app, link.bags.get(app, {}), bag)
+                self._answer_one(link)
+
+    def _answer_one(self, link: Link) -> None:
+        app = link.other(POSTGRESQL)
+        if link.ends[POSTGRESQL] == "db":
+            units = {name: bag for name, bag in link.bags.items() if name.startswith(f"{app}/")}
+            self.database.answer_legacy(app, units, link.bags[f"{POSTGRESQL}/0"])
+            return
+        bag = link.bags.setdefault(POSTGRESQL, {})
+        self.database.answer(app, link.bags.get(app, {}), bag)
 
     def _report(self, event: Event) -> None:
         about = f" ({event.remote})" if event.remote else ""

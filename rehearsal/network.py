@@ -39,6 +39,11 @@ class Network:
         _ip(machine, "route", "add", "default", "via", self.hub_address)
         return address
 
+    def more(self, machine: Machine) -> str:
+        """Give a machine another address; return it."""
+        self._count += 1
+        return self._address(machine)
+
     def _address(self, machine: Machine) -> str:
         address = f"{_PREFIX}.{self._count}"
         _ip(machine, "address", "add", f"{address}/24", "dev", "eth0")

@@ -49,6 +49,7 @@ class Server:
     machine: Machine
     address: str
     programs: str = ""
+    tls: bool = False
 
     def start(self) -> None:
         """Install it if need be, make it, start it; it speaks no TLS yet."""
@@ -61,10 +62,10 @@ class Server:
         )
         self._configure(tls=False)
         self.machine.shell(
-            f"systemd-run --quiet --unit=rehearsal-postgresql --uid=postgres "
-            f"{self.programs}/postgres -D {_HOME}/data\n"
-            f"for i in $(seq 100); do {self.programs}/pg_isready -q -h {_HOME} && exit 0\n"
-            "sleep 0.1; done; exit 1"
+            # SIGINT: who is connected is cut off, not waited for.
+            "systemd-run --quiet --unit=rehearsal-postgresql --uid=postgres "
+            "--property=KillSignal=SIGINT "
+            f"{self.programs}/postgres -D {_HOME}/data\n{self._wait_until_it_answers()}"
         )
 
     def encrypt(self) -> str:
@@ -74,13 +75,26 @@ class Server:
         self.sql("SELECT pg_reload_conf()")
         return self.machine.read(f"{_HOME}/ca.pem")
 
+    def move(self, address: str) -> None:
+        """Answer at another address of the machine, no more at the one before."""
+        self.address = address
+        self._configure(tls=self.tls)
+        self.machine.shell(
+            f"systemctl restart rehearsal-postgresql\n{self._wait_until_it_answers()}"
+        )
+
     def sql(self, statement: str) -> str:
         """Run SQL as the superuser; return what it printed."""
         argv = ["runuser", "-u", "postgres", "--", f"{self.programs}/psql", "-XAtq", "-h", _HOME]
         argv += ["-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", "-"]
         return self.machine.run(argv, timeout=30, stdin=statement).stdout.strip()
 
+    def _wait_until_it_answers(self) -> str:
+        asked = f"{self.programs}/pg_isready -q -h {_HOME}"
+        return f"for i in $(seq 100); do {asked} && exit 0\nsleep 0.1; done; exit 1"
+
     def _configure(self, *, tls: bool) -> None:
+        self.tls = tls
         kind = "hostssl" if tls else "host"
         self.machine.write(
             f"{_HOME}/data/pg_hba.conf", f"local all all trust\n{kind} all all all scram-sha-256\n"
@@ -110,6 +124,7 @@ class Charmed:
     server: Server
     secrets: dict[str, Secret]
     _ids: dict[str, str] = field(default_factory=dict)
+    _legacy: dict[str, tuple[str, str]] = field(default_factory=dict)
     _ca: str = ""
 
     def answer(self, app: str, asked: dict[str, str], bag: dict[str, str]) -> None:
@@ -121,15 +136,15 @@ class Charmed:
             bag: what is said to it.
         """
         name = asked.get("database")
-        if not name or bag.get("database"):
+        if not name:
+            return
+        if bag.get("database"):
+            bag["endpoints"] = f"{self.server.address}:{PORT}"  # the primary may have moved
             return
         wanted = json.loads(asked.get("requested-secrets", "[]"))
         if not {"username", "password", "tls", "tls-ca"} <= set(wanted):
             raise AssertionError("asked without Juju secrets: credentials would lie open")
-        password = secrets.token_urlsafe(24)
-        user = f"relation_{app.replace('-', '_')}"
-        self.server.sql(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
-        self.server.sql(f"CREATE DATABASE {name} OWNER {user}")
+        user, password = self._open(app, name)
         bag |= {
             "database": name,
             "endpoints": f"{self.server.address}:{PORT}",
@@ -137,6 +152,41 @@ class Charmed:
             "secret-tls": self._give(app, "tls", self._encryption()),
             "version": "15.0",
         }
+
+    def answer_legacy(
+        self, app: str, units: dict[str, dict[str, str]], bag: dict[str, str]
+    ) -> None:
+        """Answer over `db`, as 14 does (src/relations/db.py): in the databag of its own unit.
+
+        Args:
+            app: the application.
+            units: what its units say; those that name a database are let in.
+            bag: what is said to them.
+        """
+        asked = {name: said for name, said in units.items() if said.get("database")}
+        if not asked:
+            return
+        name = next(iter(asked.values()))["database"]
+        if app not in self._legacy:
+            self._legacy[app] = self._open(app, name)
+        user, password = self._legacy[app]
+        where = f"host={self.server.address} port={PORT}"
+        bag |= {
+            "allowed-subnets": ",".join(said["egress-subnets"] for said in asked.values()),
+            "allowed-units": " ".join(sorted(asked)),
+            "database": name,
+            "master": f"dbname={name} {where} user={user} password={password} "
+            "fallback_application_name=" + app,
+            "state": "master",
+            "version": "14",
+        }
+
+    def _open(self, app: str, name: str) -> tuple[str, str]:
+        """Make an application's role and database; return the role and its password."""
+        user, password = f"relation_{app.replace('-', '_')}", secrets.token_urlsafe(24)
+        self.server.sql(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+        self.server.sql(f"CREATE DATABASE {name} OWNER {user}")
+        return user, password
 
     def rotate(self, app: str) -> str:
         """Give an application's role another password; return the old one."""
