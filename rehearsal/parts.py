@@ -173,6 +173,39 @@ def _sees(stage: Stage, who: str, wanted: tuple[str, ...], *, task: bool, asks: 
     stage.screen.check(right, f"{who} sees {what}", f"not {_words(wanted) or 'none'}")
 
 
+def exclusive(stage: Stage) -> None:
+    """Have two tasks hold all GPUs, a third refused, and one given what a task has left."""
+    stage.screen.part("juju config worker gpu-sharing=exclusive gpu-lease-timeout=2")
+    model, machine, check = stage.unit.model, stage.machine, stage.screen.check
+    model.config |= {"gpu-sharing": "exclusive", "gpu-lease-timeout": 2}
+    stage.hook("config-changed")
+    _settle(stage, ("active", stage.choice.ready))
+    most = {"CONCOURSE_GPU_COUNT": str(stage.choice.gpus - 1)}
+    try:
+        with (
+            running(machine, "0c0ffee1-one", task=True, env=most),
+            running(machine, "0c0ffee2-two", task=True),
+        ):
+            try:
+                with running(machine, "0c0ffee3-three", task=True):
+                    check(False, "a third task is refused", "it was created")
+            except RefusedError as error:
+                told = "0c0ffee1-one" in str(error) and "0c0ffee2-two" in str(error)
+                check(told, "a third task waits 2 s and is refused; its log says", str(error))
+                stage.screen.plain(re.sub(r"^.*create failed: |: unknown$", "", str(error)))
+            first, second = devices(machine, "0c0ffee1-one"), devices(machine, "0c0ffee2-two")
+            both = [name for name in (*first, *second) if re.fullmatch(r"nvidia\d+", name)]
+            check(len(set(both)) == stage.choice.gpus, f"the two see {_words(both)}", "shared")
+            with running(machine, "0c0ffee4-four", task=True):  # the others' processes are over
+                again = devices(machine, "0c0ffee4-four")
+            check("nvidia0" in again, "a fourth gets the GPU of one whose process is over")
+    except (RefusedError, MachineError) as error:
+        check(False, "two tasks get GPUs of their own", str(error))
+    model.config |= {"gpu-sharing": "shared", "gpu-lease-timeout": 60}
+    stage.hook("config-changed")
+    _settle(stage, ("active", stage.choice.ready))
+
+
 def unchanged(stage: Stage) -> None:
     """Check that a hook on a machine that agrees changes nothing."""
     stage.screen.part("A hook on the unchanged machine")

@@ -83,6 +83,8 @@ def _acts(stage: Stage) -> None:
         parts.mend(stage)
     parts.checklist(stage)
     parts.containers(stage)
+    if stage.choice.gpus > 1:
+        parts.exclusive(stage)
     if stage.choice.keep:
         _shell(stage)
         return
