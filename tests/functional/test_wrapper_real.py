@@ -35,22 +35,34 @@ write_file(layout.chain_config, config)
 write_file(layout.nvidia_config, config)
 library = f"/usr/lib/{{platform.machine()}}-linux-gnu/libnvidia-ml.so.{driver}"
 write_file(layout.at(library), "")
-one, two = {uuids!r}
-spellings = (("0", one), ("1", two), (one, one), (two, two))
-ensure_devices(layout, DeviceTable((one, two), spellings, "all"))
+uuids = {uuids!r}
+spellings = tuple((name, uuid) for i, uuid in enumerate(uuids) for name in (str(i), uuid))
+default = "all" if {sharing!r} == "shared" else "1"
+table = DeviceTable(uuids, spellings, "all", {sharing!r}, default, {timeout})
+ensure_devices(layout, table)
 """
 
 
 @pytest.fixture(scope="module")
 def worker(machine: Machine) -> Iterator[Machine]:
-    """A tree with the wrapper in front of runc, and its containerd started with it in PATH."""
-    gpu.plug(machine, HARDWARE)
+    put_wrapper_up(machine)
+    yield machine
+    take_wrapper_down(machine)
+
+
+def put_wrapper_up(
+    machine: Machine, *, count: int = 2, sharing: str = "shared", timeout: int = 0
+) -> None:
+    """Make a tree with the wrapper in front of runc, and start its containerd."""
+    hardware = gpu.Hardware(count=count)
+    gpu.plug(machine, hardware)
     machine.shell("mkdir -p /opt/concourse-releases/8.3.0")
     machine.shell("cp -r /run/outside/runtime /opt/concourse-releases/8.3.0/bin")
     runtime = packages.stand_in("nvidia_container_runtime").read_text()
     real = "/usr/bin/nvidia-container-runtime.real"
     machine.write(real, runtime.replace("@VERSION@", "1.20.0"), mode=0o755)
-    script = SET_UP.format(driver=HARDWARE.driver, uuids=(FIRST, SECOND))
+    uuids = tuple(each.uuid for each in hardware.gpus())
+    script = SET_UP.format(driver=hardware.driver, uuids=uuids, sharing=sharing, timeout=timeout)
     machine.python(script, timeout=30, path=[SOURCE / "lib"])
     pinned = 'version = 2\n[plugins."io.containerd.internal.v1.opt"]\npath = "/opt/concourse"\n'
     machine.write("/run/containerd.toml", pinned)
@@ -62,7 +74,9 @@ def worker(machine: Machine) -> Iterator[Machine]:
         f"for i in $(seq 100); do {BIN}/ctr --address {containers.SOCKET} version && exit 0\n"
         "sleep 0.1; done; exit 1"
     )
-    yield machine
+
+
+def take_wrapper_down(machine: Machine) -> None:
     machine.shell("systemctl stop wrapped")
 
 
