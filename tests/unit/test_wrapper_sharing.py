@@ -319,6 +319,24 @@ def test_a_lock_that_cannot_be_had_is_said(one: Rig) -> None:
     assert done.message == "the lock of this worker's GPUs could not be taken"
 
 
+@pytest.mark.parametrize(("deaths", "status"), [(3, NVIDIA), (99, REFUSED)])
+def test_an_awk_that_dies_of_what_it_reads_is_asked_again(
+    one: Rig, deaths: int, status: int
+) -> None:
+    """A process can end between mawk's open and its read: a read error, of which mawk dies."""
+    share(one, "exclusive")
+    awk, calls = one.root / "awk/awk", one.root / "calls"
+    real = awk.resolve()
+    awk.unlink()
+    counted = f"echo >>{calls}; n=$(wc -l <{calls}); [ $n -eq 1 ] || [ $n -gt {deaths + 1} ]"
+    awk.write_text(f'#!/bin/sh\n{counted} || exit 2\nexec {real} "$@"\n')
+    awk.chmod(0o755)
+    done = one.create(spec([]))
+    assert done.status == status
+    if status == REFUSED:
+        assert done.message == "the processes that hold GPUs could not be looked at"
+
+
 @pytest.mark.parametrize("sharing", ["balanced", "exclusive"])
 def test_who_wants_no_gpu_takes_no_lock(one: Rig, sharing: str) -> None:
     share(one, sharing)
