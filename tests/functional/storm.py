@@ -145,6 +145,10 @@ class Containerd(Runc):
     def create(self, count: int) -> subprocess.Popen[bytes]:
         file = Path(f"/run/storm/{self.handle}.json")
         file.write_text(json.dumps(spec(self.handle, count)))
+        for _ in range(120):  # containerd may be restarting just now
+            if self.call_ctr("version").wait() == 0:
+                break
+            time.sleep(0.25)
         self.creating = self.call_ctr("run", "--detach", "--config", str(file), self.handle)
         return self.creating
 
@@ -265,8 +269,9 @@ class Storm:
 def restarts(stop: threading.Event, dice: random.Random, book: Book) -> None:
     """Restart containerd now and then; every second time as a crash."""
     while not stop.wait(dice.uniform(4, 8)):
-        words = ("restart",) if dice.random() < 0.5 else ("kill", "--signal=SIGKILL")
-        subprocess.run(["systemctl", *words, "wrapped"], check=False, timeout=60, **QUIET)
+        if dice.random() < 0.5:
+            crash = ["systemctl", "kill", "--signal=SIGKILL", "--kill-who=main", "wrapped"]
+            subprocess.run(crash, check=False, timeout=60, **QUIET)
         subprocess.run(["systemctl", "restart", "wrapped"], check=False, timeout=60, **QUIET)
         book.count("restarts of containerd")
 
