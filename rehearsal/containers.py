@@ -55,6 +55,12 @@ def running(
         machine.shell(f"rm -rf {folder}")
 
 
+def work(machine: Machine, handle: str) -> None:
+    """Start a process in a container, as a build's is; it ends with the container."""
+    words = ["tasks", "exec", "--detach", "--exec-id", "work", handle, "/bin/sleep", "600"]
+    machine.run([*_CTR, *words], timeout=_LIMIT)
+
+
 def bundle(
     machine: Machine, handle: str, *, task: bool, env: Mapping[str, str] | None = None
 ) -> str:

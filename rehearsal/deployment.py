@@ -8,6 +8,7 @@ from . import builds
 from . import deployment_https as https
 from . import deployment_modes as modes
 from . import deployment_parts as parts
+from . import deployment_turns as turns
 from . import deployment_webs as webs
 from .choice import Choice
 from .model_stage import Stage
@@ -36,6 +37,7 @@ def play(choice: Choice, screen: Screen) -> int:
         parts.unchanged(stage)
         parts.rotate(stage)
         parts.encrypt(stage)
+        turns.take_turns(stage)
         https.switched_on(stage)
         parts.statuses(stage)
         parts.remove_worker(stage)

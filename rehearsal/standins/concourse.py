@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any, NoReturn
 
 VERSION = "@VERSION@"
 SOCKET = "/run/containerd/containerd.sock"  # fixed in Concourse
+TASKS = Path("/run/containerd/io.containerd.runtime.v2.task/concourse")  # each shim's own folder
 PAUSE = 5  # seconds between two tries to register
 CONFIG = """\
 version = 2
@@ -198,7 +200,15 @@ class Worker:
         if order == "stop":
             self._connection.shutdown(socket.SHUT_RDWR)
         else:
-            self._connection.sendall((json.dumps({"order": order}) + "\n").encode())
+            threading.Thread(target=self._leave, args=(order,), daemon=True).start()
+
+    def _leave(self, order: str) -> None:
+        """Ask the web to let the worker go, once its builds are done."""
+        while order == "land" and any(path.name != "init.pid" for path in TASKS.glob("*/*.pid")):
+            time.sleep(0.1)
+        if self._connection:
+            with suppress(OSError):  # it has ended meanwhile
+                self._connection.sendall((json.dumps({"order": order}) + "\n").encode())
 
 
 def die(text: str) -> NoReturn:
