@@ -57,7 +57,6 @@ def storm(worker: Machine, mode: str, total: int, at_once: int, seed: int) -> Ca
     ("mode", "total", "at_once"),
     [
         pytest.param("runc", TOTAL or 64, 64, id="64 at once"),
-        pytest.param("containerd", TOTAL // 5 or 12, 12, id="with restarts of containerd"),
     ],
 )
 def test_no_gpu_is_given_to_two_tasks_and_none_is_lost(
