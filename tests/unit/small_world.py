@@ -67,6 +67,10 @@ class Machine:
     def web(self) -> Machine:
         return self
 
+    @property
+    def version(self) -> str:
+        return VERSION
+
     def reconcile(self, wish: Wish, juju: Juju, *, at_once: bool, everybody: bool = True) -> None:
         side = wish.web_side
         shared = side.secrets if side else None
