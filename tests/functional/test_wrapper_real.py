@@ -36,7 +36,8 @@ write_file(layout.nvidia_config, config)
 library = f"/usr/lib/{{platform.machine()}}-linux-gnu/libnvidia-ml.so.{driver}"
 write_file(layout.at(library), "")
 uuids = {uuids!r}
-spellings = tuple((name, uuid) for i, uuid in enumerate(uuids) for name in (str(i), uuid))
+spellings = tuple((str(i), uuid) for i, uuid in enumerate(uuids))
+spellings += tuple((uuid, uuid) for uuid in uuids)
 default = "all" if {sharing!r} == "shared" else "1"
 table = DeviceTable(uuids, spellings, "all", {sharing!r}, default, {timeout})
 ensure_devices(layout, table)
