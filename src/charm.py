@@ -87,7 +87,7 @@ class ConcourseCharm(ops.CharmBase):
             return
         if peer and wish.mode != "auto" and not self.unit.is_leader():
             return  # the leader's business, but for auto, where web and workers meet there
-        turn = Turn(self, self.layout, wish.max_unavailable, _gone(event))
+        turn = Turn(self, self.layout, wish.max_unavailable, _gone(event), _heard(event))
         if wish.roles:
             self._reconcile(event, wish, turn)
         if isinstance(event, ops.UpdateStatusEvent):
@@ -234,6 +234,12 @@ def _peer(event: ops.EventBase) -> ops.Unit | None:
     if isinstance(event, ops.RelationChangedEvent) and event.relation.name == peers.RELATION:
         return event.unit
     return None
+
+
+def _heard(event: ops.EventBase) -> ops.Unit | None:
+    """Return the peer that an event tells of."""
+    peers_event = isinstance(event, ops.RelationEvent) and event.relation.name == peers.RELATION
+    return event.unit if peers_event else None
 
 
 def _gone(event: ops.EventBase) -> ops.Unit | None:

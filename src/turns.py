@@ -117,10 +117,12 @@ def keep(
     most: int,
     gone: Callable[[str], bool],
     fell_silent: Callable[[Mapping[str, tuple[int, str]]], Collection[str]],
+    news: Collection[str] | None = None,
 ) -> None:
     """Do the leader's part: say whose turn it is, if that has changed.
 
-    While every turn is taken, only the bags of those who have one are read.
+    While every turn is taken, only the bags of those who have one are read; while nobody's
+    turn ends, and Juju tells of one unit, that one's too, as nobody else can be waiting.
 
     Args:
         application: the application's bag.
@@ -128,6 +130,7 @@ def keep(
         most: max-unavailable.
         gone: whether a unit that isn't seen was removed; a new leader may not know it yet.
         fell_silent: given whose turn it is, with number and renewals, returns who fell silent.
+        news: the units that may say something new since the last call; None for any.
     """
     said = read(application)
     requests = {
@@ -142,7 +145,9 @@ def keep(
     }
     lost = fell_silent(having)
     if len(having) - len(lost) < most:
-        requests |= {unit: asked(bags[unit]) for unit in bags if unit not in requests}
+        ended = lost or having.keys() != said.now.keys()
+        unread = (bags.keys() if news is None or ended else bags.keys() & news) - requests.keys()
+        requests |= {unit: asked(bags[unit]) for unit in unread}
     requests = {unit: number for unit, number in requests.items() if number}
     decided = decide(said, requests, most, lost)
     if decided != said:
@@ -197,12 +202,18 @@ class Turn:
     """
 
     def __init__(
-        self, charm: ops.CharmBase, layout: Layout, most: int, gone: ops.Unit | None = None
+        self,
+        charm: ops.CharmBase,
+        layout: Layout,
+        most: int,
+        gone: ops.Unit | None = None,
+        news: ops.Unit | None = None,
     ) -> None:
         self._charm = charm
         self._layout = layout
         self._most = most
         self._gone = gone
+        self._news = {charm.unit.name, news.name} if news else None
         self._peers = peers.relation(charm)
         self.waits = False
 
@@ -240,7 +251,7 @@ class Turn:
         data = self._peers.data
         units = {self._charm.unit, *self._peers.units} - {self._gone}
         bags = {unit.name: data[unit] for unit in units if unit}  # read when looked at
-        keep(data[self._charm.app], bags, self._most, self._is_gone, self._fell_silent)
+        keep(data[self._charm.app], bags, self._most, self._is_gone, self._fell_silent, self._news)
 
     def _is_gone(self, name: str) -> bool:
         return peers.is_gone(name, self._gone)

@@ -68,6 +68,21 @@ def test_what_another_revision_says_gives_nobody_a_turn(text: str) -> None:
     assert turns.read({"turns": text}) == Turns()
 
 
+def test_an_event_of_one_peer_costs_one_read_while_nobodys_turn_ends() -> None:
+    bags: dict[str, dict[str, str]] = {f"w/{number}": {} for number in range(1000)}
+    application: dict[str, str] = {}
+    bags["w/7"]["turn"] = "1"
+    turns.keep(application, bags, 2, nobody, lambda _: (), news={"w/8"})
+    assert turns.read(application).now == {}, "nobody told of w/7"
+    turns.keep(application, bags, 2, nobody, lambda _: (), news={"w/7"})
+    bags["w/8"]["turn"] = bags["w/9"]["turn"] = "2"
+    turns.keep(application, bags, 2, nobody, lambda _: (), news={"w/8"})
+    assert turns.read(application).now == {"w/7": 1, "w/8": 2}
+    bags["w/7"]["turn"] = "1 over"
+    turns.keep(application, bags, 2, nobody, lambda _: (), news={"w/7"})
+    assert turns.read(application).now == {"w/8": 2, "w/9": 2}, "whoever waits is found"
+
+
 def test_only_those_who_have_a_turn_are_read_while_every_turn_is_taken() -> None:
     read = []
 
