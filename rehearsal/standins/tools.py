@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -126,8 +127,10 @@ def _secret_add(hook: Hook, given: Arguments, _: str) -> str:
 
 
 def _secret(hook: Hook, given: Arguments) -> tuple[str, Secret]:
+    # Juju takes an id as it printed it, secret:ID, and as a whole address, secret://MODEL/ID.
+    asked = [f"secret:{re.split('[:/]', word)[-1]}" for word in given.words[:1]]
     for identity, secret in {**hook.model.secrets, **hook.made}.items():
-        named = identity in given.words[:1]
+        named = identity in asked
         if named and not secret.is_open_to(hook.model.unit):
             raise ToolError("permission denied")
         labelled = secret.label == given.option("label") and secret.is_open_to(hook.model.unit)

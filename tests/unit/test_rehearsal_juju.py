@@ -120,6 +120,12 @@ def test_secrets_are_kept_and_revised(hook: Hook, model: Model) -> None:
     assert (model.secrets[made].content, model.secrets[made].revision) == ({"value": "2"}, 2)
 
 
+def test_a_secret_is_found_by_its_whole_address(hook: Hook) -> None:
+    made = hook.answer("secret-add", ["--owner", "unit", "value=1"], "").strip()
+    address = made.replace("secret:", "secret://2f6c3b52-7f0e-4a8e-9a57-00c0ffee0000/")
+    assert json.loads(hook.answer("secret-get", [address, "--format=json"], "")) == {"value": "1"}
+
+
 def test_a_hook_sees_the_secret_that_it_makes_and_juju_after_it(hook: Hook, model: Model) -> None:
     made = hook.answer("secret-add", ["--label", "key", "--owner", "unit", "value=1"], "").strip()
     seen = hook.answer("secret-get", ["--format=json", "--label", "key"], "")
