@@ -44,7 +44,11 @@ def wanting(version: str) -> Wish:
 
 SECRETS = WebSecrets("session key", "host key", "a-password")
 DATABASE = Database("10.0.0.5", 5432, "concourse", "a-password", "concourse")
-SIDE = WebSide(8080, "http://web", "10.0.0.1", "admin", False, (), (0, 0, 0), {}, SECRETS, DATABASE)
+SIDE = replace(
+    WebSide(8080, "http://web", "10.0.0.1", "admin", False, (), (0, 0, 0), {}),
+    secrets=SECRETS,
+    database=DATABASE,
+)
 
 
 def web_wanting(version: str, migrated: str = "") -> Wish:
