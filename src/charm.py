@@ -238,8 +238,9 @@ def _peer(event: ops.EventBase) -> ops.Unit | None:
 
 def _heard(event: ops.EventBase) -> ops.Unit | None:
     """Return the peer that an event tells of."""
-    peers_event = isinstance(event, ops.RelationEvent) and event.relation.name == peers.RELATION
-    return event.unit if peers_event else None
+    if isinstance(event, ops.RelationEvent) and event.relation.name == peers.RELATION:
+        return event.unit
+    return None
 
 
 def _gone(event: ops.EventBase) -> ops.Unit | None:
