@@ -160,8 +160,16 @@ class Containerd(Runc):
         return self.call_ctr("tasks", "exec", "--detach", *words)
 
     def delete(self) -> None:
-        self.call_ctr("tasks", "delete", "--force", self.handle).communicate()
-        self.call_ctr("containers", "delete", self.handle).communicate()
+        for _ in range(6):  # containerd may be restarting just now
+            self.call_ctr("tasks", "delete", "--force", self.handle).communicate()
+            done = self.call_ctr("containers", "delete", self.handle)
+            _, said = done.communicate()
+            if not self.bundle.exists() and (done.returncode == 0 or b"not found" in said):
+                return
+            time.sleep(0.5)
+        # A containerd that was killed during a create knows nothing of the container afterwards.
+        with suppress(OSError, ValueError):
+            kill([int((self.bundle / "init.pid").read_text())])
 
     def said(self) -> str:
         assert self.creating.stderr
@@ -221,7 +229,8 @@ class Storm:
                 return
         if creator.wait() != 0:
             said = box.said()
-            self.book.count("refused" if "are held by" in said or " is held by" in said else said)
+            self.book.count("refused" if " is held by " in said else said)
+            box.delete()  # it may be there all the same, if containerd was restarted meanwhile
             return
         init = (box.bundle / "init.pid").read_text()
         gpus = nodes(init)
@@ -259,16 +268,22 @@ class Storm:
             old.delete()
 
     def settle(self) -> None:
-        """End what an exec that was killed on its way left in kept containers."""
+        """End what an exec that was killed on its way left in kept containers.
+
+        Where it never came, the lease counts for five minutes: there the container ends.
+        """
         for box in self.kept:
             with suppress(OSError):
                 init = (box.bundle / "init.pid").read_text()
-                kill(inhabitants(box.handle, init))
+                came = (box.bundle / "gpu-execs").exists()
+                kill(inhabitants(box.handle, init) if came else [int(init)])
 
 
 def restarts(stop: threading.Event, dice: random.Random, book: Book) -> None:
     """Restart containerd now and then; every second time as a crash."""
-    while not stop.wait(dice.uniform(4, 8)):
+    pause = 3.0  # seconds
+    while not stop.wait(pause):
+        pause = dice.uniform(8, 16)
         if dice.random() < 0.5:
             crash = ["systemctl", "kill", "--signal=SIGKILL", "--kill-who=main", "wrapped"]
             subprocess.run(crash, check=False, timeout=60, **QUIET)
