@@ -93,7 +93,7 @@ def write_worker(layout: Layout, wish: Wish) -> None:
 
 def write_web(layout: Layout, wish: Wish, side: WebSide, database: Database) -> None:
     try:
-        wanted = web_workload._web_wish(wish, side, database, SECRETS)
+        wanted = web_workload._web_wish(wish, side, database, SECRETS, None)
         web.ensure_files(layout, wanted, layout.concourse.resolve())
     except ConcourseError as error:
         sentence(str(error))
@@ -107,8 +107,9 @@ def write_gpu(layout: Layout, wish: GpuWish) -> None:
     table = DeviceTable(("GPU-1",), (("0", "GPU-1"),), wish.capabilities)
     ensure_devices(layout, table)
     rows = [line.split("\t") for line in layout.gpu_devices.read_text().split("\n")]
-    assert [row[0] for row in rows] == ["capabilities", "allowed", "device", ""]
-    assert [len(row) for row in rows] == [2, 2, 3, 1]
+    names = ["capabilities", "allowed", "sharing", "default", "timeout", "device", ""]
+    assert [row[0] for row in rows] == names
+    assert [len(row) for row in rows] == [2, 2, 2, 2, 2, 3, 1]
     if not wish.toolkit.repository_key.strip():
         return  # NVIDIA's would have to be fetched
     try:
