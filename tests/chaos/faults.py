@@ -280,7 +280,7 @@ def scale(charm: Path) -> Path:
         "lib/gpu/dpkg.py": {"LOCK_LIMIT": 3.0},
         "lib/gpu/apt.py": {"UPDATE_LIMIT": 15.0, "DOWNLOAD_LIMIT": 60.0},
         "lib/gpu/download.py": {"_LIMIT": 6.0, "_STEP_LIMIT": 3.0},
-        "src/workload.py": {"START_LIMIT": 10.0},
+        "src/worker_workload.py": {"START_LIMIT": 10.0, "RESTART_LIMIT": 15.0},
     }
     for name, values in limits.items():
         file = charm / name
