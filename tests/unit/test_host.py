@@ -54,7 +54,9 @@ def test_a_command_at_its_limit_is_killed_with_its_children(tmp_path: Path) -> N
 
 def test_a_loop_ends_even_where_whoever_started_it_was_killed(tmp_path: Path) -> None:
     loop, pid_file = tmp_path / "loop", tmp_path / "pid"
-    write_file(loop, f'#!/bin/sh\necho $$ >{pid_file}\nexec "$0"\n', mode=0o755)
+    write_file(
+        loop, f'#!/bin/sh\n[ -s {pid_file} ] || echo $$ >{pid_file}\nexec "$0"\n', mode=0o755
+    )
     hook = f"import host; host.run([{str(loop)!r}], timeout=600, cpu_limit=1)"
     started = subprocess.Popen([sys.executable, "-c", hook], cwd=Path(host.__file__).parent)
     assert wait_until(lambda: pid_file.exists() and pid_file.read_text().strip() != "", timeout=30)
