@@ -121,6 +121,11 @@ class Controller:
             link.scope.discard(name)
         self.lead(agent.app)
 
+    def forget(self, app: str) -> None:
+        """Let an application go whose units are gone, and its relations with it."""
+        self.links = [link for link in self.links if app not in link.ends]
+        self.agents = {name: agent for name, agent in self.agents.items() if agent.app != app}
+
     def lead(self, app: str, name: str = "") -> None:
         """Let another unit lead, the one given or, if need be, the first that stays."""
         alive = [one for one in self.agents.values() if one.app == app and not one.dying]

@@ -50,6 +50,8 @@ def play(choice: Choice, screen: Screen) -> int:
         webs.rebooted(stage)
         webs.removed(stage)
         modes.everything_on_one(stage)
+        if not choice.concourse:  # one file holds one release
+            modes.on_a_newer_schema(stage)
         modes.roles_chosen(stage)
         modes.web_removed(stage)
     return _end(stage)

@@ -7,6 +7,7 @@ from .deployment_webs import primary_moved
 from .model_stage import Stage, wait_for
 
 ALL, FIRST, SECOND = "one/0", "ci/0", "ci/1"
+OLDER = "8.2.5"
 
 
 def everything_on_one(stage: Stage) -> None:
@@ -24,6 +25,27 @@ def everything_on_one(stage: Stage) -> None:
     stage.controller.remove_unit(ALL)
     stage.settle()
     left_on(stage, ALL)
+
+
+def on_a_newer_schema(stage: Stage) -> None:
+    """Deploy an older release anew on the database that the one before has left."""
+    stage.screen.part(f"juju deploy … one --config concourse-version={OLDER}, on its old database")
+    stage.controller.forget("one")
+    stage.sites["cpu-0"].supplies.offer_release(OLDER)
+    stage.deploy("one", "cpu-0", deployment_mode="all", concourse_version=OLDER)
+    stage.relate("one:database", "postgresql:database")
+    stage.settle()
+    newer = f"The database was migrated by a release newer than Concourse {OLDER}"
+    remedy = "set concourse-version to that release, or relate another database"
+    stage.expect(ALL, f"blocked  {newer}: {remedy}")
+    runs = stage.units[ALL].machine.shell("systemctl is-active concourse-web", check=False).strip()
+    stage.screen.check(runs != "active", "no web of it was started", runs)
+    stage.screen.part(f"juju config one concourse-version={stage.choice.version}")
+    stage.configure("one", concourse_version=stage.choice.version)
+    stage.send(ALL, "config-changed")
+    stage.expect(ALL, "active  Web ready, Worker ready")
+    stage.controller.remove_unit(ALL)
+    stage.settle()
 
 
 def roles_chosen(stage: Stage) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certificates import TlsTrouble
-from concourse import api, authorized, sslmode, web, web_keys
+from concourse import api, authorized, schema, sslmode, web, web_keys
 from concourse.authorized import Authorized
 from concourse.errors import ConcourseError
 from concourse.paths import WebPaths
@@ -85,6 +85,8 @@ class WebWorkload:
             return secrets  # one that serves http goes on with it, but none begins with it
         wanted = _web_wish(wish, side, side.database, secrets, tls)
         web.ensure_files(self._layout, wanted, tree)
+        if not side.migrated:  # no web of this application has run yet
+            schema.require_known(self._layout, tree)
         let_in = self._let_in(juju, own, everybody=everybody)
         if web.ensure_running(self._layout):
             self._progress("Starting the Concourse web")

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Stand-in for Concourse's own program: `--version`, `generate-key`, `worker` and `web`.
+"""Stand-in for Concourse's own program: `--version`, `generate-key`, `worker`, `web`, `migrate`.
 
 The worker runs the containerd of its release as the real one does, and speaks to the
 stand-in of a web.  What it logs, the environment that it takes and what it does on
 signals are those of Concourse 8 (worker/workercmd, worker/beacon.go,
 worker/beacon_runner.go).  It has no garden server: containers are made through
-containerd's own socket.  `web` is in a file beside it.
+containerd's own socket.  `web` and `migrate` are in files beside it.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ def main() -> int:
     if arguments == ["web"]:
         sys.dont_write_bytecode = True
         return int(importlib.import_module("concourse_web").Web(VERSION).run())
+    if arguments[:1] == ["migrate"]:
+        sys.dont_write_bytecode = True
+        return int(importlib.import_module("concourse_database").migrate(VERSION, arguments[1:]))
     print(f"unknown command: {' '.join(arguments)}", file=sys.stderr)
     return 1
 

@@ -40,9 +40,6 @@ NEEDED = (
     "MAIN_TEAM_LOCAL_USER",
 )
 FLY = "Basic " + base64.b64encode(b"fly:Zmx5").decode()
-TABLE = (
-    "CREATE TABLE IF NOT EXISTS workers (name text PRIMARY KEY, tags text, state text, web text)"
-)
 REGISTER = (
     "INSERT INTO workers VALUES (:'name', :'tags', 'running', :'web') ON CONFLICT (name) "
     "DO UPDATE SET tags = :'tags', state = 'running', web = :'web'"
@@ -61,44 +58,7 @@ def log(level: str, message: str, **data: Any) -> None:
     print(json.dumps({**record, "data": data}, separators=(",", ":")), flush=True)
 
 
-class DatabaseError(Exception):
-    """The database can't be reached, or doesn't let the web in; psql's own words."""
-
-
-def sql(statement: str, **values: str) -> list[list[str]]:
-    """Run a statement and return its rows; no secret is among psql's arguments.
-
-    Raises:
-        DatabaseError: no connection, or no answer.
-    """
-    env = {
-        "PATH": os.environ["PATH"],
-        "PGHOST": setting("POSTGRES_HOST"),
-        "PGPORT": setting("POSTGRES_PORT", "5432"),
-        "PGUSER": setting("POSTGRES_USER"),
-        "PGPASSWORD": setting("POSTGRES_PASSWORD"),
-        "PGDATABASE": setting("POSTGRES_DATABASE"),
-        "PGSSLMODE": setting("POSTGRES_SSLMODE", "disable"),
-        "PGSSLROOTCERT": setting("POSTGRES_CA_CERT"),
-        "PGPASSFILE": "/dev/null",
-        "PGCONNECT_TIMEOUT": "10",
-        "PGOPTIONS": "-c client_min_messages=warning",
-    }
-    argv = ["psql", "-XAtqw", "-F", "\t", "-v", "ON_ERROR_STOP=1"]
-    for name, value in values.items():
-        argv += ["-v", f"{name}={value}"]
-    done = subprocess.run(
-        [*argv, "-f", "-"],
-        input=f"{statement};\n",
-        env={name: value for name, value in env.items() if value},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise DatabaseError((done.stderr.strip().splitlines() or ["psql failed"])[-1])
-    return [line.split("\t") for line in done.stdout.splitlines()]
+database: Any = importlib.import_module("concourse_database")  # beside it, in a release
 
 
 class Web:
@@ -153,10 +113,12 @@ class Web:
         """Open the database, however long it takes."""
         while True:
             try:
-                sql(TABLE)
-                sql("UPDATE workers SET state = 'stalled' WHERE web = :'web'", web=self._me)
+                database.bring_up(self.version)
+                database.sql(
+                    "UPDATE workers SET state = 'stalled' WHERE web = :'web'", web=self._me
+                )
                 return
-            except DatabaseError as error:
+            except database.DatabaseError as error:
                 said = f"failed to connect to database: {error}"
                 log("error", "db.failed-to-open-db-retrying", error=said)
                 time.sleep(PAUSE)
@@ -188,7 +150,7 @@ class Web:
         with connection:
             try:
                 self._serve(connection)
-            except (OSError, ValueError, KeyError, DatabaseError) as error:
+            except (OSError, ValueError, KeyError, database.DatabaseError) as error:
                 log("error", "tsa.connection-failed", error=str(error))
 
     def _serve(self, connection: socket.socket) -> None:
@@ -199,23 +161,23 @@ class Web:
         if key not in self._keys:
             _send(connection, {"answer": "refused"})
             return
-        sql(REGISTER, name=name, tags=",".join(request["tags"]), web=self._me)
+        database.sql(REGISTER, name=name, tags=",".join(request["tags"]), web=self._me)
         _send(connection, {"answer": "registered"})
         line = lines.readline()
         # Landing and retiring are connections of their own: the key has to be there still.
         if not line or key not in self._keys:
-            sql("UPDATE workers SET state = 'stalled' WHERE name = :'name'", name=name)
+            database.sql("UPDATE workers SET state = 'stalled' WHERE name = :'name'", name=name)
             return
         order = json.loads(line)["order"]
         if order == "retire":
-            sql("DELETE FROM workers WHERE name = :'name'", name=name)
+            database.sql("DELETE FROM workers WHERE name = :'name'", name=name)
         else:
-            sql("UPDATE workers SET state = 'landed' WHERE name = :'name'", name=name)
+            database.sql("UPDATE workers SET state = 'landed' WHERE name = :'name'", name=name)
         _send(connection, {"answer": f"{order}ed"})
 
     def workers(self) -> list[dict[str, Any]]:
         """Return the workers as the API shows them."""
-        rows = sql("SELECT name, tags, state FROM workers ORDER BY name")
+        rows = database.sql("SELECT name, tags, state FROM workers ORDER BY name")
         return [
             {"name": name, "tags": tags.split(",") if tags else [], "state": state}
             for name, tags, state in rows
@@ -258,7 +220,7 @@ class _Api(BaseHTTPRequestHandler):
             return
         try:
             self._answer(200, self.web.workers())
-        except DatabaseError as error:
+        except database.DatabaseError as error:
             log("error", "list-workers.failed", error=str(error))
             self._answer(500, {})
 

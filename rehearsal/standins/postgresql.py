@@ -182,8 +182,14 @@ class Charmed:
         }
 
     def _open(self, app: str, name: str) -> tuple[str, str]:
-        """Make an application's role and database; return the role and its password."""
+        """Make an application's role and database; return the role and its password.
+
+        A database outlives its relation, as with charmed PostgreSQL.
+        """
         user, password = f"relation_{app.replace('-', '_')}", secrets.token_urlsafe(24)
+        if self.server.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{user}'"):
+            self.server.sql(f"ALTER ROLE {user} PASSWORD '{password}'")
+            return user, password
         self.server.sql(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
         self.server.sql(f"CREATE DATABASE {name} OWNER {user}")
         return user, password

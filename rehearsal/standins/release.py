@@ -43,10 +43,8 @@ def build(target: Path, runtime: Path, version: str = VERSION) -> Path:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
         _add(tar, "concourse/bin/concourse", program, 0o755)
-        web = stand_in("concourse_web").read_bytes()
-        _add(tar, "concourse/bin/concourse_web.py", web, 0o644)
-        tls = stand_in("concourse_tls").read_bytes()
-        _add(tar, "concourse/bin/concourse_tls.py", tls, 0o644)
+        for name in ("concourse_web", "concourse_database", "concourse_tls"):
+            _add(tar, f"concourse/bin/{name}.py", stand_in(name).read_bytes(), 0o644)
         _add(tar, "concourse/fly-assets/README", note, 0o644)
         _add(tar, "concourse/resource-types/README", note, 0o644)
         for name in RUNTIME:
