@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .deployment_parts import left_on
 from .deployment_webs import primary_moved
+from .juju import Run
 from .model_stage import Stage, wait_for
 
 ALL, FIRST, SECOND = "one/0", "ci/0", "ci/1"
@@ -17,14 +18,45 @@ def everything_on_one(stage: Stage) -> None:
     stage.relate("one:database", "postgresql:database")
     stage.settle()
     stage.expect(ALL, "active  Web ready, Worker ready")
-    slow = [f"{run.name} {run.seconds:.0f} s" for run in stage.units[ALL].runs if run.seconds > 15]
-    stage.screen.check(not slow, "no hook waited in vain", ", ".join(slow))
+    vain = [run.name for run in stage.units[ALL].runs if _waited_in_vain(run)]
+    stage.screen.check(not vain, "no hook waited in vain", ", ".join(vain))
     primary_moved(stage, ALL)
     stage.expect(ALL, "active  Web ready, Worker ready")
+    mode_changed(stage)
     stage.screen.part("juju remove-application one")
     stage.controller.remove_unit(ALL)
     stage.settle()
     left_on(stage, ALL)
+
+
+def _waited_in_vain(run: Run) -> bool:
+    """Return whether a hook started both services and gave up on the worker."""
+    said = " ".join(run.statuses)
+    both = "Starting the Concourse web" in said and "Starting the Concourse worker" in said
+    return both and "Worker ready" not in run.statuses[-1]
+
+
+def mode_changed(stage: Stage) -> None:
+    """Change the mode: what isn't wanted any more drains, what runs on is left alone."""
+    stage.screen.part("juju config one deployment-mode=web, and all again")
+    web = stage.process(ALL, "concourse-web")
+    _switch(stage, "web")
+    stage.screen.check(_ends(stage, ALL), "the worker retired")
+    stage.expect(ALL, "active  Web ready; no worker yet")
+    _switch(stage, "all")
+    stage.expect(ALL, "active  Web ready, Worker ready")
+    stage.screen.check(stage.process(ALL, "concourse-web") == web, "the web was not restarted")
+
+
+def _switch(stage: Stage, mode: str) -> None:
+    stage.configure("one", deployment_mode=mode)
+    stage.send(ALL, "config-changed")
+
+
+def _ends(stage: Stage, unit: str) -> bool:
+    """Wait for a unit's worker to end, and return whether it does."""
+    worker, machine = "systemctl is-active concourse-worker", stage.units[unit].machine
+    return wait_for(lambda: machine.shell(worker, check=False).strip() != "active", machine)
 
 
 def on_a_newer_schema(stage: Stage) -> None:
@@ -35,7 +67,7 @@ def on_a_newer_schema(stage: Stage) -> None:
     stage.deploy("one", "cpu-0", deployment_mode="all", concourse_version=OLDER)
     stage.relate("one:database", "postgresql:database")
     stage.settle()
-    newer = f"The database was migrated by a release newer than Concourse {OLDER}"
+    newer = f"the database was migrated by a release newer than Concourse {OLDER}"
     remedy = "set concourse-version to that release, or relate another database"
     stage.expect(ALL, f"blocked  {newer}: {remedy}")
     runs = stage.units[ALL].machine.shell("systemctl is-active concourse-web", check=False).strip()
@@ -74,10 +106,7 @@ def web_removed(stage: Stage) -> None:
     stage.expect(SECOND, "active  Web ready; no worker yet")
     after = stage.action(SECOND, "get-admin-password").results.get("password")
     stage.screen.check(after == before, "the admin's password is the same")
-    worker = "systemctl is-active concourse-worker"
-    machine = stage.units[SECOND].machine
-    retired = wait_for(lambda: machine.shell(worker, check=False).strip() != "active", machine)
-    stage.screen.check(retired, "its worker retired")
+    stage.screen.check(_ends(stage, SECOND), "its worker retired")
     left_on(stage, FIRST)
 
 
