@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -244,7 +243,11 @@ def run(
         CommandError: not started, killed at a limit, or (with check) a non-zero exit status.
     """
     name = Path(argv[0]).name
-    process = _start(argv, env or {}, stdin, cwd, discard=discard, cpu_limit=cpu_limit)
+    plain = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", **(env or {})}
+    try:
+        process = output.start(argv, plain, stdin, cwd, discard=discard, cpu_limit=cpu_limit)
+    except (OSError, ValueError) as error:
+        raise CommandError(argv, f"{name} could not be started: {error}") from error
     written: list[bytes] = [b"", b""]
     try:
         output.read(process, written, time.monotonic() + timeout)
@@ -264,41 +267,6 @@ def run(
         said = done.stdout + done.stderr
         raise CommandError(argv, what, returncode=done.returncode, output=said)
     return done
-
-
-def _start(
-    argv: Sequence[str],
-    env: Mapping[str, str],
-    stdin: str,
-    cwd: Path | None,
-    *,
-    discard: bool,
-    cpu_limit: int | None,
-) -> subprocess.Popen[bytes]:
-    def bound() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu_limit or 0, cpu_limit or 0))
-
-    told = subprocess.DEVNULL if discard else subprocess.PIPE
-    given = os.memfd_create("stdin")  # a pipe would have to be written to beside all reading
-    try:
-        os.write(given, stdin.encode())
-        os.lseek(given, 0, os.SEEK_SET)
-        return subprocess.Popen(
-            list(argv),
-            stdin=given,
-            stdout=told,
-            stderr=told,
-            env={"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", **env},
-            cwd=cwd,
-            start_new_session=True,
-            # Only where it is needed, as it takes a slower kind of fork; there is one thread.
-            preexec_fn=bound if cpu_limit is not None else None,  # noqa: PLW1509
-        )
-    except (OSError, ValueError) as error:
-        what = f"{Path(argv[0]).name} could not be started: {error}"
-        raise CommandError(argv, what) from error
-    finally:
-        os.close(given)
 
 
 def wait_until(ready: Callable[[], bool], *, timeout: float, interval: float = 0.25) -> bool:

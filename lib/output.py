@@ -1,13 +1,16 @@
-"""What a command writes: read while it runs, bounded in time and size."""
+"""A command as it runs: how it starts, and what it writes, bounded in time and size."""
 
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 # Of a command, in bytes; the most that is read, dpkg's list of all packages, has 100 KiB.
 _MOST_OUTPUT = 16 << 20
@@ -15,6 +18,45 @@ _MOST_OUTPUT = 16 << 20
 
 class TooMuchError(Exception):
     """A command has written more than anybody reads."""
+
+
+def start(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    stdin: str,
+    cwd: Path | None,
+    *,
+    discard: bool,
+    cpu_limit: int | None,
+) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own, for `read`; see `host.run` for the arguments.
+
+    Raises:
+        OSError: there is no such program, or no process can be started.
+        ValueError: an argument can't be one.
+    """
+
+    def bound() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_limit or 0, cpu_limit or 0))
+
+    told = subprocess.DEVNULL if discard else subprocess.PIPE
+    given = os.memfd_create("stdin")  # a pipe would have to be written to beside all reading
+    try:
+        os.write(given, stdin.encode())
+        os.lseek(given, 0, os.SEEK_SET)
+        return subprocess.Popen(
+            list(argv),
+            stdin=given,
+            stdout=told,
+            stderr=told,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            # Only where it is needed, as it takes a slower kind of fork; there is one thread.
+            preexec_fn=bound if cpu_limit is not None else None,  # noqa: PLW1509
+        )
+    finally:
+        os.close(given)
 
 
 def read(process: subprocess.Popen[bytes], written: list[bytes], deadline: float) -> None:
