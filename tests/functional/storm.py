@@ -157,7 +157,8 @@ class Containerd(Runc):
 
     def exec(self, name: str, script: str) -> subprocess.Popen[bytes]:
         words = ("--exec-id", name, self.handle, "/bin/sh", "-c", script)
-        return self.call_ctr("tasks", "exec", "--detach", *words)
+        # A ctr whose containerd is restarted under its call may wait for an answer for ever.
+        return self.call_ctr("--timeout", "20s", "tasks", "exec", "--detach", *words)
 
     def delete(self) -> None:
         for _ in range(6):  # containerd may be restarting just now
