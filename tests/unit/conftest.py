@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run the charm."""
+"""Fixtures of the tests that run the charm, and of those that run the wrapper."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ops import testing
 import charm
 from host import Layout
 from tests.unit.charm_fakes import FakeWorkload
+from tests.unit.wrapper_rig import PAIR_IDS, PAIRS, Rig
 
 
 @pytest.fixture
@@ -23,3 +24,16 @@ def workload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeWorkload:
 @pytest.fixture
 def context(workload: FakeWorkload) -> testing.Context[charm.ConcourseCharm]:
     return testing.Context(charm.ConcourseCharm)
+
+
+@pytest.fixture(params=PAIRS, ids=PAIR_IDS)
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
+    """The wrapper, with each pair of a shell and an awk."""
+    shell, awk = request.param
+    return Rig(tmp_path, shell, awk)
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Rig:
+    """The wrapper, with the first pair."""
+    return Rig(tmp_path)

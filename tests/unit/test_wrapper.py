@@ -12,12 +12,13 @@ import pytest
 
 from gpu.wrapper import DeviceTable, ensure_devices
 from tests.unit.wrapper_rig import (
+    BOTH,
+    CAPABILITIES,
+    DEVICES,
     GPU_A,
     GPU_B,
     MIG,
     NVIDIA,
-    PAIR_IDS,
-    PAIRS,
     REFUSED,
     RUNC,
     TABLE,
@@ -25,21 +26,6 @@ from tests.unit.wrapper_rig import (
     Rig,
     spec,
 )
-
-BOTH = f"{GPU_A},{GPU_B}"
-DEVICES = "NVIDIA_VISIBLE_DEVICES"
-CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
-
-
-@pytest.fixture(params=PAIRS, ids=PAIR_IDS)
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
-    shell, awk = request.param
-    return Rig(tmp_path, shell, awk)
-
-
-@pytest.fixture
-def one(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
 
 
 def test_a_task_gets_the_allowed_gpus(rig: Rig) -> None:

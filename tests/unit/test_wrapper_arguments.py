@@ -11,8 +11,6 @@ import pytest
 
 from tests.unit.wrapper_rig import (
     NVIDIA,
-    PAIR_IDS,
-    PAIRS,
     REFUSED,
     RUNC,
     SHELLS,
@@ -22,12 +20,6 @@ from tests.unit.wrapper_rig import (
 )
 
 GUARD = "CONCOURSE_GPU_WRAPPER_PID"
-
-
-@pytest.fixture(params=PAIRS, ids=PAIR_IDS)
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
-    shell, awk = request.param
-    return Rig(tmp_path, shell, awk)
 
 
 @pytest.fixture

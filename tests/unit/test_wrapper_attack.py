@@ -10,9 +10,19 @@ import pytest
 
 from gpu.wrapper import DeviceTable, ensure_devices
 from tests.unit.wrapper_model import SIDE_DOORS
-from tests.unit.wrapper_rig import GPU_A, GPU_B, MIG, NVIDIA, REFUSED, RUNC, Outcome, Rig, spec
+from tests.unit.wrapper_rig import (
+    DEVICES,
+    GPU_A,
+    GPU_B,
+    MIG,
+    NVIDIA,
+    REFUSED,
+    RUNC,
+    Outcome,
+    Rig,
+    spec,
+)
 
-DEVICES = "NVIDIA_VISIBLE_DEVICES"
 COUNT = "CONCOURSE_GPU_COUNT"
 # GPU 1, a MIG device of GPU 2 and whatever else the machine has are not to be reached.
 ALLOWED = (GPU_A, "MIG-dddddddd-0000-4000-8000-000000000000")

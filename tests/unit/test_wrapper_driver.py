@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.unit.wrapper_rig import MODULE, NVIDIA, PAIR_IDS, PAIRS, REFUSED, RUNC, Rig, spec
-
-DEVICES = "NVIDIA_VISIBLE_DEVICES"
-
-
-@pytest.fixture(params=PAIRS, ids=PAIR_IDS)
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
-    shell, awk = request.param
-    return Rig(tmp_path, shell, awk)
+from tests.unit.wrapper_rig import (
+    DEVICES,
+    MODULE,
+    NVIDIA,
+    REFUSED,
+    RUNC,
+    Rig,
+    spec,
+)
 
 
 def _without_driver(rig: Rig, what: str) -> None:

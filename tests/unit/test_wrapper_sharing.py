@@ -12,12 +12,12 @@ import pytest
 from gpu.wrapper import ensure_devices
 from tests.unit.wrapper_rig import (
     AWKS,
+    BOTH,
+    DEVICES,
     GPU_A,
     GPU_B,
     MIG,
     NVIDIA,
-    PAIR_IDS,
-    PAIRS,
     REFUSED,
     RUNC,
     SHELLS,
@@ -27,21 +27,8 @@ from tests.unit.wrapper_rig import (
     spec,
 )
 
-BOTH = f"{GPU_A},{GPU_B}"
-DEVICES = "NVIDIA_VISIBLE_DEVICES"
 COUNT = "CONCOURSE_GPU_COUNT"
 LEASE, EXECS = "gpu-lease", "gpu-execs"
-
-
-@pytest.fixture(params=PAIRS, ids=PAIR_IDS)
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
-    shell, awk = request.param
-    return Rig(tmp_path, shell, awk)
-
-
-@pytest.fixture
-def one(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
 
 
 def share(rig: Rig, sharing: str, default: str | None = None, timeout: int = 0) -> None:

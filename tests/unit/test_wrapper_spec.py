@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
 from tests.unit.wrapper_rig import (
+    BOTH,
+    CAPABILITIES,
+    DEVICES,
     GPU_A,
-    GPU_B,
     NVIDIA,
-    PAIR_IDS,
-    PAIRS,
     REFUSED,
     RUNC,
     TASK,
     Rig,
     spec,
 )
-
-BOTH = f"{GPU_A},{GPU_B}"
-DEVICES = "NVIDIA_VISIBLE_DEVICES"
-CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
-
-
-@pytest.fixture(params=PAIRS, ids=PAIR_IDS)
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
-    shell, awk = request.param
-    return Rig(tmp_path, shell, awk)
 
 
 def test_only_env_changes_and_the_file_stays_the_same_file(rig: Rig) -> None:
