@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from files import read_text
-from gpu.errors import GpuError
+from gpu.errors import GpuError, NotNowError
 from host import CommandError, Layout, run, wait_until
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def wait_for_locks(layout: Layout, *, limit: float = LOCK_LIMIT) -> None:
         return
     pid = _holder(layout) or 0
     name = (read_text(Path(f"/proc/{pid}/comm")) or "").strip() or "another process"
-    raise GpuError(f"apt is in use by {name} (pid {pid})", retry=True)
+    raise NotNowError(f"apt is in use by {name} (pid {pid})", retry=True)
 
 
 def _holder(layout: Layout) -> int | None:
