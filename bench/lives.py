@@ -129,7 +129,8 @@ def measure(cases: Sequence[Case], rounds: int, at_once: int, seed: int) -> dict
     """
     found: dict[str, list[dict[str, float]]] = {case.name: [] for case in cases}
     dice = random.Random(seed)
-    for number in range(-1 if at_once == 1 else 0, rounds):  # one more first, to fill the caches
+    warm = at_once == 1 and rounds > 1  # a single round's figures are nobody's
+    for number in range(-1 if warm else 0, rounds):  # one more first, to fill the caches
         for case in dice.sample(cases, len(cases)):
             times = _batch(case, number, at_once)
             if number >= 0:

@@ -60,6 +60,9 @@ class Certificates:
         self._charm = charm
         self._requirer: TLSCertificatesRequiresV4 | None = None
         self._flaw = ""
+        self._related = False
+        if _is_idle(charm):
+            return
         relation = next(iter(charm.model.relations[RELATION]), None)
         self._provider = relation.app.name if relation and relation.app else "the provider"
         self._related = relation is not None
@@ -172,6 +175,14 @@ def _is_wanted(charm: ops.CharmBase) -> bool:
     is_web = mode in ("web", "all")
     is_web |= mode == "auto" and peers.web_unit(charm) == charm.unit.name
     return is_web and bool(charm.config["tls-enabled"])
+
+
+def _is_idle(charm: ops.CharmBase) -> bool:
+    """Return whether neither this unit nor the event has to do with a certificate.
+
+    One that is wanted no more is given up in the hook that says so.
+    """
+    return os.environ.get("JUJU_DISPATCH_PATH") == "hooks/update-status" and not _is_wanted(charm)
 
 
 def _is_readable(config: ops.ConfigData) -> bool:

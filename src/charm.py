@@ -39,9 +39,11 @@ class ConcourseCharm(ops.CharmBase):
     """Runs a Concourse web, a worker, or both."""
 
     layout = Layout()
+    _told = ops.StoredState()  # type: ignore[no-untyped-call]  # until the next boot: unit_state
 
     def __init__(self, framework: ops.Framework) -> None:
         super().__init__(framework)
+        self._told.set_default(version="")
         self._certificates = certificates.Certificates(self)
         self._workload = Workload(self.layout, self._progress)
         for event in self._changing_events():
@@ -103,8 +105,9 @@ class ConcourseCharm(ops.CharmBase):
             everybody=self._asks_everybody(event, wish.mode),
         )
         current = self._workload.version
-        if current:
+        if current and current != self._told.version:
             self.unit.set_workload_version(current)
+            self._told.version = current
 
     def _asks_everybody(self, event: ops.EventBase, mode: str) -> bool:
         """Return whether a web reads every worker's key again: not where Juju tells of one."""

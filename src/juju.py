@@ -7,6 +7,7 @@ few verbs instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import ops
 
@@ -20,6 +21,7 @@ from concourse.web import WebSecrets
 from turns import Turn
 
 WEB_RELATION = "web-tsa"
+_RESOURCE = "concourse"
 
 
 class Juju:
@@ -90,6 +92,14 @@ class Juju:
     def note_migrated(self, version: str) -> None:
         """Remember that a release has migrated the database: it runs here, and answers."""
         peers.note_migrated(self._charm, version)
+
+    def attached_release(self) -> Path | None:
+        """Return the attached release; absent, failing or empty all mean not attached."""
+        try:
+            path = self._charm.model.resources.fetch(_RESOURCE)
+        except (ops.ModelError, NameError):
+            return None
+        return path if path.is_file() and path.stat().st_size else None
 
     def open_ports(self, *ports: int) -> None:
         """Open exactly these ports (TCP) when the application is exposed."""

@@ -2,7 +2,7 @@
 
 ops writes one line a hook into `.unit-state.db` in the charm's folder, and a hook in which
 it can't has failed before this charm begins.  Nothing in it has to outlive the machine's
-boot: the charm stores nothing there, and defers no event.
+boot: the charm stores there what Juju was told and needn't be told again, and defers no event.
 """
 
 from __future__ import annotations

@@ -154,8 +154,9 @@ class WorkerWorkload:
             restart=read_text(self._restart) or "",
         )
         worker.ensure_files(self._layout, worker_wish, tree)
-        if not worker.would_restart(self._layout):
-            return START_LIMIT if worker.ensure_running(self._layout) else 0
+        state = service.show(self._layout)
+        if not worker.would_restart(self._layout, state):
+            return START_LIMIT if worker.ensure_running(self._layout, state) else 0
         if not juju.turn.take():
             return 0
         limit = RESTART_LIMIT if worker.is_idle(self._layout) else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import attempts
@@ -155,8 +156,11 @@ class Workload:
         switches = current and current.name != wish.release.version
         if switches and wish.roles == {"worker"} and self.worker.serves() and not juju.turn.take():
             return current
+        wanted = wish.release
+        if not release.is_complete(self._layout.trees / wanted.version):
+            wanted = replace(wanted, resource=juju.attached_release())
         try:
-            tree = release.ensure_tree(self._layout, wish.release, self._progress)
+            tree = release.ensure_tree(self._layout, wanted, self._progress)
         except (Trouble, OSError) as error:
             self._failed(step, error)
             return current

@@ -104,15 +104,11 @@ def runs(layout: Layout) -> bool:
         return False
 
 
-def would_restart(layout: Layout) -> bool:
+def would_restart(layout: Layout, state: service.UnitState) -> bool:
     """Return whether a worker that the web has runs with older settings than its files say.
 
     One that the web has not is down already, whatever becomes of it.
-
-    Raises:
-        host.CommandError: systemd doesn't answer.
     """
-    state = service.show(layout)
     if state.active != "active" or stamp_of_process(layout, state.pid) == stamp_of_file(layout):
         return False
     return is_registered(layout, state)

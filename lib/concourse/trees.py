@@ -288,5 +288,7 @@ def _is_real_runc(path: Path) -> bool:
     if not _is_program(path):
         return False
     with path.open("rb") as file:
-        head = file.read(_WRAPPER_SIZE)
-    return head.startswith(b"\x7fELF") or b"NVIDIA_VISIBLE_DEVICES" not in head
+        if file.read(4) == b"\x7fELF":
+            return True
+        file.seek(0)
+        return b"NVIDIA_VISIBLE_DEVICES" not in file.read(_WRAPPER_SIZE)

@@ -225,12 +225,16 @@ def environment(layout: Layout, wish: WorkerWish) -> dict[str, str]:
     return {name: value for name, value in variables.items() if value}
 
 
-def ensure_running(layout: Layout) -> bool:
+def ensure_running(layout: Layout, before: service.UnitState | None = None) -> bool:
     """Make the service run with what its files say now; never waits for it.
 
     A stopped one is started, a failed one too; a running one with an older stamp gets a
     restart, which lands first (if the web has it, else it is stopped at once); one on its
     way down is left to come up again, which is queued if it isn't.
+
+    Args:
+        layout: the paths.
+        before: what the caller has just seen of it; None to look.
 
     Returns:
         True if systemd was asked for anything.
@@ -239,7 +243,7 @@ def ensure_running(layout: Layout) -> bool:
         ConcourseError: systemd has no such service, or it is masked.
         host.CommandError: systemd refused.
     """
-    before = service.show(layout)
+    before = before or service.show(layout)
 
     def is_current(pid: int) -> bool:
         return stamp_of_process(layout, pid) == stamp_of_file(layout)

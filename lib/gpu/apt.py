@@ -14,7 +14,7 @@ from pathlib import Path
 
 from files import remove
 from gpu.dpkg import ENV, LOCK_LIMIT, UNPACK_LIMIT, ensure_mended, wait_for_locks
-from gpu.errors import GpuError
+from gpu.errors import GpuError, NotNowError
 from host import CommandError, Completed, Layout, run
 
 log = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ _MEANINGS = (
 def explain(error: CommandError, what: str) -> GpuError:
     """Say in one sentence why a command of apt failed and what the operator can do."""
     if error.timed_out:
-        return GpuError(f"{what} {error.what.partition(' ')[2]}", retry=True)
+        return NotNowError(f"{what} {error.what.partition(' ')[2]}", retry=True)
     kind = _StaleListsError if _STALE.search(error.output) else GpuError
     for pattern, meaning, remedy, retry in _MEANINGS:
         if re.search(pattern, error.output):

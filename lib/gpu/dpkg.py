@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from files import read_text
-from gpu.errors import GpuError
+from gpu.errors import GpuError, NotNowError
 from host import CommandError, Layout, run, wait_until
 
 log = logging.getLogger(__name__)
@@ -56,25 +56,28 @@ class Package:
 
 
 def query(layout: Layout, names: Sequence[str]) -> dict[str, Package]:
-    """Return those of the packages that are on the machine, by one cheap command.
+    """Return those of the packages that are on the machine.
 
-    While dpkg's database stays as it is, the same question isn't asked twice.
+    While dpkg's database stays as it is, it is read once, whoever asks.
 
     Raises:
         GpuError: dpkg's database can't be read.
     """
-    return dict(_query(layout, tuple(names), _stamp(layout)))
-
-
-@lru_cache(maxsize=8)
-def _query(layout: Layout, names: tuple[str, ...], _: object) -> dict[str, Package]:
-    form = "${Package}\t${db:Status-Want}\t${db:Status-Status}\t${Version}\n"
+    everything = _everything(layout, _stamp(layout))
     found = {}
-    for line in _dpkg_query(layout, form, names).splitlines():
-        name, want, status, version = line.split("\t")
+    for name in names:
+        want, status, version = everything.get(name, ("", "not-installed", ""))
         if status not in ("not-installed", "config-files"):
             found[name] = Package(name, version, want == "hold", status == "installed")
     return found
+
+
+@lru_cache(maxsize=1)
+def _everything(layout: Layout, _: object) -> dict[str, tuple[str, str, str]]:
+    """Return what dpkg wants, has and has in which version, by package: as cheap as of one."""
+    form = "${Package}\t${db:Status-Want}\t${db:Status-Status}\t${Version}\n"
+    lines = (line.split("\t") for line in _dpkg_query(layout, form).splitlines())
+    return {name: (want, status, version) for name, want, status, version in lines}
 
 
 def _stamp(layout: Layout) -> object:
@@ -124,7 +127,7 @@ def wait_for_locks(layout: Layout, *, limit: float = LOCK_LIMIT) -> None:
         return
     pid = _holder(layout) or 0
     name = (read_text(Path(f"/proc/{pid}/comm")) or "").strip() or "another process"
-    raise GpuError(f"apt is in use by {name} (pid {pid})", retry=True)
+    raise NotNowError(f"apt is in use by {name} (pid {pid})", retry=True)
 
 
 def _holder(layout: Layout) -> int | None:
@@ -142,12 +145,12 @@ def _holder(layout: Layout) -> int | None:
     return None
 
 
-def _dpkg_query(layout: Layout, form: str, names: Sequence[str] = ()) -> str:
-    argv = [layout.program("dpkg-query"), "-W", "-f", form, *names]
+def _dpkg_query(layout: Layout, form: str) -> str:
+    argv = [layout.program("dpkg-query"), "-W", "-f", form]
     try:
         done = run(argv, timeout=_QUERY_LIMIT, env=ENV, check=False)
     except CommandError as error:
         raise GpuError(error.what, retry=True) from error
-    if done.returncode not in (0, 1):  # 1: some of the names are unknown (dpkg-query(1))
+    if done.returncode != 0:
         raise GpuError(f"dpkg-query failed: {done.stderr.strip()[:200]}", retry=True)
     return done.stdout

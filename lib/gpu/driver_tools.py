@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from gpu import apt, dpkg, owned, repository
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory
+from gpu.orders import Order, fulfil
 from gpu.versions import upstream
 from host import Layout
 
@@ -37,9 +38,23 @@ def ensure_driver_tools(
     Raises:
         GpuError: no package of exactly the module's version is offered, or apt failed.
     """
+    return fulfil(layout, order_driver_tools(layout, inventory, proxies, progress), proxies)
+
+
+def order_driver_tools(
+    layout: Layout,
+    inventory: GpuInventory,
+    proxies: Mapping[str, str],
+    progress: Callable[[str], None],
+) -> Order | None:
+    """Return what of nvidia-smi is to be installed; None if nothing.
+
+    Raises:
+        GpuError: no package of exactly the module's version is offered, or apt failed.
+    """
     module = inventory.module
     if not module or (inventory.smi_present and not _outdated(layout, module)):
-        return False
+        return None
     log.info("Installing nvidia-utils...")
     progress("Installing nvidia-utils")
     chosen = _chosen(layout, inventory, proxies)
@@ -49,10 +64,12 @@ def ensure_driver_tools(
         # The module is the host's: an unattended upgrade in here must not run ahead of it.
         repository.ensure_pin(layout, repository.DRIVER_PINS, sorted(chosen), f"{module}-*")
     owned.remember(layout, chosen)
-    specs = [f"{name}={version}" for name, version in sorted(chosen.items(), reverse=True)]
-    apt.install(layout, specs, proxies, downgrade=contained)
-    log.info("nvidia-utils installed")
-    return True
+    return Order(
+        "nvidia-utils",
+        tuple(f"{name}={version}" for name, version in sorted(chosen.items(), reverse=True)),
+        done=lambda: log.info("nvidia-utils installed"),
+        downgrade=contained,
+    )
 
 
 def _outdated(layout: Layout, module: str) -> bool:

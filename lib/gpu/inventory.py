@@ -7,6 +7,7 @@ be used, so every part is kept and `diagnosis` weighs them.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from dataclasses import dataclass, field
@@ -134,6 +135,14 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder; of those that are asked for some hold thousands."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 def _has(folder: Path, pattern: str) -> bool:
     try:
         return any(True for _ in folder.glob(pattern))
@@ -177,7 +186,10 @@ def _module(layout: Layout) -> str:
 
 def _server_flavour(layout: Layout, module: str) -> bool:
     branch = module.partition(".")[0]
-    return bool(branch) and _has(layout.at("/var/lib/dpkg/info"), f"*nvidia-*{branch}-server*.list")
+    if not branch:
+        return False
+    installed = _names(layout.at("/var/lib/dpkg/info"))
+    return bool(fnmatch.filter(installed, f"*nvidia-*{branch}-server*.list"))
 
 
 def _kernel(layout: Layout) -> str:
@@ -206,12 +218,12 @@ def _libraries(layout: Layout) -> tuple[str, ...]:
 
 def _library_versions(folder: Path) -> list[str]:
     versions = []
-    for path in _entries(folder):
-        version = path.name.removeprefix("libnvidia-ml.so.")
-        if version == path.name or not re.fullmatch(_VERSION, version):
+    for name in _names(folder):
+        version = name.removeprefix("libnvidia-ml.so.")
+        if version == name or not re.fullmatch(_VERSION, version):
             continue
         try:
-            if path.stat().st_size:
+            if (folder / name).stat().st_size:
                 versions.append(version)
         except OSError:
             continue  # a dangling link
@@ -219,7 +231,7 @@ def _library_versions(folder: Path) -> list[str]:
 
 
 def _nodes(layout: Layout) -> tuple[str, ...]:
-    names = [entry.name for entry in _entries(layout.at("/dev"))]
+    names = _names(layout.at("/dev"))
     numbers = [int(name[6:]) for name in names if re.fullmatch("nvidia[0-9]{1,3}", name)]
     return tuple(f"/dev/nvidia{number}" for number in sorted(numbers))
 

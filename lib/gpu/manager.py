@@ -26,6 +26,7 @@ from gpu import looks, nvidia_config, runtime, selftest, toolkit
 from gpu.diagnosis import diagnose
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory, look
+from gpu.orders import Order, fulfil_all
 from gpu.selection import Selection, devices, nothing_here, select, tags
 from gpu.terms import GpuState, GpuWish
 from gpu.wrapper import (
@@ -194,24 +195,29 @@ class GpuManager:
         write_file(self._marker, "", mode=0o600)
         layout, report = self._layout, self._progress
         # Each on its own: a mirror of NVIDIA's packages may be all that a site has.
-        steps: tuple[Callable[[], bool], ...] = (
-            lambda: toolkit.ensure_driver_tools(layout, inventory, wish.proxies, report),
-            lambda: toolkit.ensure_toolkit(layout, wish.toolkit, report),
-            lambda: toolkit.ensure_jq(layout, wish.proxies, report),
+        steps: tuple[Callable[[], Order | None], ...] = (
+            lambda: toolkit.order_driver_tools(layout, inventory, wish.proxies, report),
+            lambda: toolkit.order_toolkit(layout, wish.toolkit, report),
+            lambda: toolkit.order_jq(layout, report),
         )
-        changed, troubles = False, []
+        orders: list[Order] = []
+        troubles: list[Trouble] = []
         for step in steps:
             try:
-                changed |= step()
+                order = step()
+                orders += [order] if order else []
             except (Trouble, OSError) as error:
                 trouble = error if isinstance(error, Trouble) else trouble_of(error)
                 log.warning("GPU packages: %s", trouble)
                 troubles.append(trouble)
+        if orders:
+            report(f"Installing {', '.join(order.name for order in orders)}")
+            troubles += fulfil_all(layout, orders, wish.proxies)
         if troubles:
             attempts.failed(layout, PACKAGES, troubles[0])
         else:
             attempts.succeeded(layout, PACKAGES)
-        return look(layout) if changed or troubles else inventory
+        return look(layout) if orders or troubles else inventory
 
     def _build_chain(self, inventory: GpuInventory, trees: Sequence[Path]) -> None:
         """Build the chain in every tree; the module's docstring gives the order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from files import read_text
 from host import CommandError, Layout, run
@@ -35,6 +36,7 @@ def see(layout: Layout) -> Place:
     return Place(_kind(layout), _name(layout), _unprivileged(layout))
 
 
+@lru_cache(maxsize=1)  # a machine doesn't become another while a hook runs
 def _kind(layout: Layout) -> str:
     container = _virt(layout, "--container") or _manager(layout)
     # LXD's virtual machines have /dev/lxd/sock too: it says LXD only inside a container.

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from gpu import apt, dpkg, nvidia_config, owned, repository, runtime
 from gpu.dpkg import Package
-from gpu.driver_tools import ensure_driver_tools
+from gpu.driver_tools import ensure_driver_tools, order_driver_tools
 from gpu.errors import GpuError
+from gpu.orders import Order, fulfil
 from gpu.versions import older, upstream
 from host import Layout
 
@@ -31,6 +32,9 @@ __all__ = [
     "ensure_jq",
     "ensure_toolkit",
     "installed",
+    "order_driver_tools",
+    "order_jq",
+    "order_toolkit",
     "undo",
 ]
 
@@ -119,12 +123,15 @@ def ensure_jq(layout: Layout, proxies: Mapping[str, str], progress: Callable[[st
     Raises:
         GpuError: it can't be installed.
     """
+    return fulfil(layout, order_jq(layout, progress), proxies)
+
+
+def order_jq(layout: Layout, progress: Callable[[str], None]) -> Order | None:
+    """Return the order for jq; None if it is there."""
     if os.access(layout.program("jq"), os.X_OK):
-        return False
+        return None
     _say("Installing jq...", progress)
-    apt.install(layout, ["jq"], proxies)
-    log.info("jq installed")
-    return True
+    return Order("jq", ("jq",), done=lambda: log.info("jq installed"))
 
 
 def ensure_toolkit(layout: Layout, wish: ToolkitWish, progress: Callable[[str], None]) -> bool:
@@ -137,24 +144,29 @@ def ensure_toolkit(layout: Layout, wish: ToolkitWish, progress: Callable[[str], 
         True if packages were installed, upgraded or downgraded.
 
     Raises:
-        GpuError: it can't be; what failed, whether trying again helps, what to do.
+        GpuError: it can't be, and why.
     """
+    return fulfil(layout, order_toolkit(layout, wish, progress), wish.proxies)
+
+
+def order_toolkit(
+    layout: Layout, wish: ToolkitWish, progress: Callable[[str], None]
+) -> Order | None:
+    """Return what `ensure_toolkit` has to install; None if nothing.  Raises as it does."""
     check(wish)
     found = dpkg.query(layout, PACKAGES)
     state = _state(layout, found)
     _refuse_unsafe_hold(found)
     if state.safe and runtime.nvidia_is_lost(layout):
-        _restore_runtime(layout, found, wish.proxies, progress)
-        return True
+        return _restored_runtime(layout, found, progress)
     if state.safe and (state.held or not state.ours):
-        return False
+        return None
     if state.ours and _fits(state.version, wish.version):
         _ensure_source(layout, wish)
         _ensure_pin(layout, wish.version)
-        return False
+        return None
     version = wish.version if state.ours or state.version else _beside(found, wish.version)
-    _install(layout, wish, version, ours=state.ours or not found, progress=progress)
-    return True
+    return _order(layout, wish, version, ours=state.ours or not found, progress=progress)
 
 
 def undo(layout: Layout) -> bool:
@@ -213,14 +225,14 @@ def _ensure_pin(layout: Layout, version: str) -> None:
     repository.ensure_pin(layout, repository.PINS, PACKAGES, pinned)
 
 
-def _install(
+def _order(
     layout: Layout,
     wish: ToolkitWish,
     version: str,
     *,
     ours: bool,
     progress: Callable[[str], None],
-) -> None:
+) -> Order:
     _say("Setting up NVIDIA Container Toolkit repository...", progress)
     # The package's own script reads the file and fails on a broken one.
     nvidia_config.mend(layout)
@@ -236,26 +248,29 @@ def _install(
     _say("Installing nvidia-container-toolkit...", progress)
     if ours:
         owned.remember(layout, PACKAGES)  # before, so that a kill in between loses nothing
-    apt.install(layout, [f"{name}={exact}" for name in PACKAGES], wish.proxies, downgrade=ours)
-    now = installed(layout)
-    if not _fits(now.version, exact):
-        raise GpuError(f"nvidia-container-toolkit {exact} is not installed after all", retry=True)
-    log.info("nvidia-container-toolkit installed")
+
+    def done() -> None:
+        if not _fits(installed(layout).version, exact):
+            raise GpuError(f"{PACKAGES[0]} {exact} is not installed after all", retry=True)
+        log.info("nvidia-container-toolkit installed")
+
+    specs = tuple(f"{name}={exact}" for name in PACKAGES)
+    return Order(PACKAGES[0], specs, done, downgrade=ours)
 
 
-def _restore_runtime(
-    layout: Layout,
-    found: Mapping[str, Package],
-    proxies: Mapping[str, str],
-    progress: Callable[[str], None],
-) -> None:
+def _restored_runtime(
+    layout: Layout, found: Mapping[str, Package], progress: Callable[[str], None]
+) -> Order:
     """Have dpkg unpack the package of a deleted nvidia-container-runtime once more."""
     _say("Restoring nvidia-container-runtime...", progress)
-    base = found["nvidia-container-toolkit-base"]
     nvidia_config.mend(layout)
-    apt.install(layout, [f"{base.name}={base.version}"], proxies, again=True)
-    if runtime.nvidia_is_lost(layout):
-        raise GpuError(f"nvidia-container-runtime is not in {base.name} {base.version}")
+    base = found["nvidia-container-toolkit-base"]
+
+    def done() -> None:
+        if runtime.nvidia_is_lost(layout):
+            raise GpuError(f"nvidia-container-runtime is not in {base.name} {base.version}")
+
+    return Order(base.name, (f"{base.name}={base.version}",), done, again=True)
 
 
 def _offered(layout: Layout, version: str, trouble: GpuError | None) -> str:

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -102,13 +103,17 @@ def render(layout: Layout, tree: Path) -> str:
 
 def render_settings(settings: WrapperSettings) -> str:
     """Return the wrapper as the text of a shell script; all values are quoted for it."""
-    environment = Environment(  # noqa: S701 - a shell script, quoted by shlex, not HTML
+    values = {name: _quoted(value) for name, value in asdict(settings).items()}
+    return _environment().get_template(f"{WRAPPER_NAME}.j2").render(values)
+
+
+@lru_cache(maxsize=1)  # it keeps what it has compiled, for the next tree's wrapper
+def _environment() -> Environment:
+    return Environment(  # noqa: S701 - a shell script, quoted by shlex, not HTML
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    values = {name: _quoted(value) for name, value in asdict(settings).items()}
-    return environment.get_template(f"{WRAPPER_NAME}.j2").render(values)
 
 
 def _quoted(value: object) -> str | list[str]:

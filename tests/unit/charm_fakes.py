@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ops import testing
@@ -46,6 +47,7 @@ class FakeWorkload:
     restarts: list[bool] = field(default_factory=list)
     stale: bool = False  # the worker runs with older settings
     down: bool = False
+    attached: Path | None = None
 
     def __call__(self, layout: Layout, progress: Callable[[str], None]) -> FakeWorkload:
         self.progress = progress
@@ -54,6 +56,7 @@ class FakeWorkload:
     def reconcile(self, wish: Wish, juju: Juju, *, at_once: bool, everybody: bool) -> None:
         self.progress("Downloading Concourse 8.3.0 (43 %)")
         self.wishes.append((wish, at_once))
+        self.attached = juju.attached_release()
         if "worker" in wish.roles:
             self.key_was_known = juju.publish_worker_key(wish.worker_name, key())
             if self.stale and not self.down and juju.turn.take():

@@ -246,10 +246,10 @@ def test_an_attached_release_is_used_and_an_empty_one_is_not(
     attached.write_bytes(b"")
     given = replace(state(), resources={testing.Resource(name="concourse", path=attached)})
     context.run(context.on.upgrade_charm(), given)
-    assert workload.wish.release.resource is None
+    assert workload.attached is None
     attached.write_bytes(b"content")
     context.run(context.on.upgrade_charm(), given)
-    assert workload.wish.release.resource == attached
+    assert workload.attached == attached
 
 
 @pytest.mark.parametrize("name", ["stop", "remove"])

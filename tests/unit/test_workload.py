@@ -35,7 +35,16 @@ WISH = Wish(
     baggageclaim_driver="auto",
     related=True,
 )
-NO_JUJU = cast("Juju", None)  # nothing is told while there is no release
+
+
+class NothingAttached:
+    """The model, of which no more is asked while there is no release."""
+
+    def attached_release(self) -> None:
+        return None
+
+
+NO_JUJU = cast("Juju", NothingAttached())
 
 
 def wanting(version: str) -> Wish:
@@ -185,7 +194,7 @@ class Turn:
         self.open = False
 
 
-class TurnsOnly:
+class TurnsOnly(NothingAttached):
     """The model, of which no more than turns is needed."""
 
     def __init__(self, turn: Turn) -> None:
