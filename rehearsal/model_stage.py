@@ -136,9 +136,9 @@ class Stage:
             if unit.model.app == app:
                 unit.model.config.update(changed)
 
-    def certify(self, ca: authority.Authority) -> None:
-        """Relate the web to a provider of certificates, which answers from now on."""
-        link = self.controller.relate("web:certificates", f"{authority.APP}:certificates")
+    def certify(self, ca: authority.Authority, app: str = "web") -> None:
+        """Relate an application to a provider of certificates, which answers from now on."""
+        link = self.controller.relate(f"{app}:certificates", f"{authority.APP}:certificates")
         link.scope.add(f"{authority.APP}/0")
         link.bags[f"{authority.APP}/0"] = {"ingress-address": self.server.address}
         self.controller.outsiders.append(lambda: ca.answer(link.bags))
