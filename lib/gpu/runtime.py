@@ -151,7 +151,14 @@ def drop_backups(layout: Layout, trees: Iterable[Path], *, keep: Path) -> bool:
         GpuError: somebody still is after some seconds; nothing was removed.
     """
     trees = tuple(trees)
-    if not wait_until(lambda: not _in_flight(layout, trees), timeout=SETTLE_LIMIT):
+    free = 0
+
+    def is_free() -> bool:
+        nonlocal free
+        free = 0 if _in_flight(layout, trees) else free + 1
+        return free == 2  # a call whose shell is just being started shows at the second look
+
+    if not wait_until(is_free, timeout=SETTLE_LIMIT):
         raise GpuError("containers are being created through the wrapper", retry=True)
     changed = False
     mains = [*(tree / "bin/runc" for tree in trees), layout.nvidia_runtime]
@@ -276,10 +283,8 @@ def _machine_path(layout: Layout, path: Path) -> str:
 
 
 def _in_flight(layout: Layout, trees: Sequence[Path]) -> bool:
-    """Return whether a process is on its way through the chain: a wrapper, or what it became.
-
-    A script shows as the first argument of its shell, a program as what the process executes.
-    """
+    """Return whether a process is on its way through the chain: a wrapper, or what it became."""
+    # A script is its shell's first argument, a program what the process executes.
     bins = {tree / "bin" for tree in trees} | {layout.concourse / "bin"}
     chain = {str(folder / name) for folder in bins for name in ("runc", WRAPPER_NAME)}
     chain |= {str(layout.nvidia_runtime), str(layout.nvidia_runtime_real), str(layout.wrapper)}

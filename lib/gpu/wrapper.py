@@ -29,6 +29,7 @@ class WrapperSettings:
     """What the template needs: every path that the wrapper uses.
 
     Attributes:
+        itself: where the wrapper lies, under the one name that only goes when no call is under way.
         runc_real: the original runc of the wrapper's own tree.
         nvidia_runtime_real: NVIDIA's own nvidia-container-runtime.
         chain_config: the configuration that NVIDIA's runtime gets for a task.
@@ -43,6 +44,7 @@ class WrapperSettings:
         mawk: the awk to run; if it isn't there, the one in PATH.
     """
 
+    itself: Path
     runc_real: Path
     nvidia_runtime_real: Path
     chain_config: Path
@@ -60,6 +62,7 @@ class WrapperSettings:
     def of(cls, layout: Layout, tree: Path) -> WrapperSettings:
         """Return the settings of the wrapper in one release tree."""
         return cls(
+            itself=tree / "bin" / WRAPPER_NAME,
             runc_real=tree / "bin/runc.real",
             nvidia_runtime_real=layout.nvidia_runtime_real,
             chain_config=layout.chain_config,
@@ -104,6 +107,7 @@ def render(layout: Layout, tree: Path) -> str:
 def render_settings(settings: WrapperSettings) -> str:
     """Return the wrapper as the text of a shell script; all values are quoted for it."""
     values = {name: _quoted(value) for name, value in asdict(settings).items()}
+    values["itself"] = str(settings.itself)  # in the first line, which the kernel reads
     return _environment().get_template(f"{WRAPPER_NAME}.j2").render(values)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -277,3 +279,27 @@ def test_no_fork_to_pass_through_and_one_to_judge(one: Rig) -> None:
     assert (one.root / "forks").read_text() == "awk\n"
     one.create(spec([]))
     assert (one.root / "forks").read_text() == "awk\n" * 2
+
+
+def test_the_original_may_come_back_between_the_kernels_look_and_the_shells(one: Rig) -> None:
+    """Found under load: the shell opened the called name, which was runc itself by then."""
+    original, beside = one.tree / "bin/original", one.tree / "bin/beside"
+    shutil.copy("/bin/true", original)
+    one.program(one.tree / "bin/runc.real", 0)
+    over = threading.Event()
+
+    def switch() -> None:
+        while not over.is_set():
+            os.link(original, beside)
+            beside.rename(one.runc)
+            beside.symlink_to("runc-gpu-wrapper")
+            beside.rename(one.runc)
+
+    hands = threading.Thread(target=switch)
+    hands.start()
+    try:
+        for _ in range(150):
+            subprocess.run([one.runc, "--version"], check=True, timeout=9)
+    finally:
+        over.set()
+        hands.join()

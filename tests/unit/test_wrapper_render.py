@@ -30,7 +30,7 @@ TREE = Path("/opt/concourse-releases/8.3.0")
 def test_the_wrapper_is_a_script_that_the_shell_can_parse(shell: tuple[str, ...]) -> None:
     text = render(Layout(), TREE)
 
-    assert text.startswith("#!/bin/sh\n")
+    assert text.startswith(f"#!/bin/sh {TREE}/bin/runc-gpu-wrapper\n")
     subprocess.run([*shell, "-n"], input=text, text=True, check=True, timeout=10)
     for path in (
         f"{TREE}/bin/runc.real",

@@ -98,6 +98,7 @@ class Rig:
         self.shell = shell
         self.tree = root / "opt/concourse-releases/8.3.0"
         self.runc = self.tree / "bin/runc"
+        self.wrapper = self.tree / "bin/runc-gpu-wrapper"
         self.bundle = root / "run/bundle"
         self.spec = self.bundle / "config.json"
         self.log = root / "log.json"
@@ -149,7 +150,7 @@ class Rig:
         try:
             pid = os.posix_spawn(
                 shell,
-                [*self.shell, str(program), *argv],
+                [*self.shell, *self._script(program), *argv],
                 environment,
                 file_actions=[(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)],
             )
@@ -158,6 +159,11 @@ class Rig:
             os.close(output)
         _, status = os.waitpid(pid, 0)
         return self._outcome(os.waitstatus_to_exitcode(status))
+
+    def _script(self, program: Path) -> tuple[str, ...]:
+        """Return what the kernel hands to the shell: a wrapper's first line names the wrapper."""
+        is_wrapper = program.resolve() == self.wrapper.resolve()
+        return (str(self.wrapper), str(program)) if is_wrapper else (str(program),)
 
     def _outcome(self, status: int) -> Outcome:
         def text(name: str) -> str:
