@@ -150,6 +150,7 @@ class GpuManager:
         nvidia_config.undo(self._layout)
         runtime.drop_backups(self._layout, trees, keep=self.kept)
         remove(self._layout.gpu_devices)
+        remove(self._layout.chain_config)  # read by calls that were under way until now
         selftest.forget(self._layout)
         toolkit.undo(self._layout)
         looks.forget(self._layout)

@@ -153,7 +153,7 @@ def mend(layout: Layout) -> Path | None:
 
 
 def undo(layout: Layout) -> bool:
-    """Take the charm's values out again, and remove the chain's own file.
+    """Take the charm's values out of the machine's file again; the chain's own is left.
 
     If nobody changed the machine's file since, it is byte for byte as it was found,
     else only the charm's values go back to what they were.  One that can't be used
@@ -162,12 +162,10 @@ def undo(layout: Layout) -> bool:
     Returns:
         True if anything changed.
     """
-    changed = remove(layout.chain_config)
     kept, path = _recall(layout), layout.nvidia_config
     if kept is None:
-        return changed
-    if not _broken(path):
-        changed |= _restore(layout, _read(layout), kept)
+        return False
+    changed = not _broken(path) and _restore(layout, _read(layout), kept)
     if not kept.folder and path.parent.is_dir() and not any(path.parent.iterdir()):
         path.parent.rmdir()
     remove(_memory(layout))

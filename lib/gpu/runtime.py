@@ -13,19 +13,18 @@ import filecmp
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
 
 from files import ensure_copy, ensure_symlink, read_text, remove, same_inode
+from gpu import calls
 from gpu.errors import GpuError
 from gpu.wrapper import WRAPPER_NAME, is_wrapper
-from host import Layout, run, wait_until
+from host import Layout, run
 
 log = logging.getLogger(__name__)
 
 DIVERT_LIMIT = 60.0  # seconds; dpkg-divert waits for nobody, it fails if dpkg holds its lock
-SETTLE_LIMIT = 10.0  # seconds; a call of the old chain lasts well under one
 
 
 class Kind(enum.Enum):
@@ -151,14 +150,7 @@ def drop_backups(layout: Layout, trees: Iterable[Path], *, keep: Path) -> bool:
         GpuError: somebody still is after some seconds; nothing was removed.
     """
     trees = tuple(trees)
-    free = 0
-
-    def is_free() -> bool:
-        nonlocal free
-        free = 0 if _in_flight(layout, trees) else free + 1
-        return free == 2  # a call whose shell is just being started shows at the second look
-
-    if not wait_until(is_free, timeout=SETTLE_LIMIT):
+    if not calls.are_over(layout, trees):
         raise GpuError("containers are being created through the wrapper", retry=True)
     changed = False
     mains = [*(tree / "bin/runc" for tree in trees), layout.nvidia_runtime]
@@ -280,20 +272,3 @@ def _divert(layout: Layout, action: str) -> None:
 
 def _machine_path(layout: Layout, path: Path) -> str:
     return f"/{path.relative_to(layout.root)}"
-
-
-def _in_flight(layout: Layout, trees: Sequence[Path]) -> bool:
-    """Return whether a process is on its way through the chain: a wrapper, or what it became."""
-    # A script is its shell's first argument, a program what the process executes.
-    bins = {tree / "bin" for tree in trees} | {layout.concourse / "bin"}
-    chain = {str(folder / name) for folder in bins for name in ("runc", WRAPPER_NAME)}
-    chain |= {str(layout.nvidia_runtime), str(layout.nvidia_runtime_real), str(layout.wrapper)}
-    originals = {str(layout.nvidia_runtime), str(layout.nvidia_runtime_real)}
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            argv = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if argv[1:2] and argv[1] in chain:
-                return True
-            if os.readlink(process / "exe") in originals:
-                return True
-    return False
