@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.functional.conftest import inside, machine, world
 
 __all__ = ["inside", "machine", "world"]
 
+# A deployment takes minutes, and has no smaller form.
+_NOT_QUICK = ("test_who_may_read.py",)
 _LEDGER = pytest.StashKey[Ledger]()
 
 
@@ -21,6 +24,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=None, help="what all that is random comes from")
     group.addoption("--case", default="", help="run this one case of a test")
     group.addoption("--record", action="store_true", help="write the table to docs/reliability.md")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("--quick") and collection_path.name in _NOT_QUICK else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
