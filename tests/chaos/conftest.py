@@ -13,8 +13,8 @@ from tests.functional.conftest import inside, machine, world
 
 __all__ = ["inside", "machine", "world"]
 
-# A deployment takes minutes, and has no smaller form.
-_NOT_QUICK = ("test_who_may_read.py",)
+# What takes minutes in its smallest form: CI's part has ten.
+_NOT_QUICK = ("test_load.py", "test_who_may_read.py")
 _LEDGER = pytest.StashKey[Ledger]()
 
 
@@ -27,7 +27,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    return True if config.getoption("--quick") and collection_path.name in _NOT_QUICK else None
+    """Leave the long ones out of the quick part, unless they are asked for by name."""
+    named = any(collection_path.name in word for word in config.args)
+    is_long = collection_path.name in _NOT_QUICK
+    return True if config.getoption("--quick") and is_long and not named else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
