@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from gpu import apt, dpkg, owned, repository
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory
-from gpu.orders import Order, fulfil
+from gpu.orders import Order
 from gpu.versions import upstream
 from host import Layout
 
@@ -24,30 +24,13 @@ _KERNEL = re.compile(r"linux-|nvidia-(dkms|driver|headless|kernel|open|modules)\
 _OF_BRANCH = re.compile(r"(lib)?nvidia-[a-z0-9-]+-[0-9]{3,}(-server)?")
 
 
-def ensure_driver_tools(
-    layout: Layout,
-    inventory: GpuInventory,
-    proxies: Mapping[str, str],
-    progress: Callable[[str], None],
-) -> bool:
-    """Install nvidia-smi if it is missing, or if the charm's own one fits the module no more.
-
-    Returns:
-        True if packages were installed.
-
-    Raises:
-        GpuError: no package of exactly the module's version is offered, or apt failed.
-    """
-    return fulfil(layout, order_driver_tools(layout, inventory, proxies, progress), proxies)
-
-
 def order_driver_tools(
     layout: Layout,
     inventory: GpuInventory,
     proxies: Mapping[str, str],
     progress: Callable[[str], None],
 ) -> Order | None:
-    """Return what of nvidia-smi is to be installed; None if nothing.
+    """Return the order for nvidia-smi; None if it is there and, the charm's own, fits the module.
 
     Raises:
         GpuError: no package of exactly the module's version is offered, or apt failed.

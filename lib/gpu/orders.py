@@ -37,17 +37,14 @@ class Order:
     again: bool = False
 
 
-def fulfil(layout: Layout, order: Order | None, proxies: Mapping[str, str]) -> bool:
-    """Install one set; False if there is none.
+def fulfil(layout: Layout, order: Order, proxies: Mapping[str, str]) -> None:
+    """Install one set.
 
     Raises:
         GpuError: it can't be installed.
     """
-    if order is None:
-        return False
     apt.install(layout, order.specs, proxies, downgrade=order.downgrade, again=order.again)
     order.done()
-    return True
 
 
 def fulfil_all(

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from gpu import apt, dpkg, nvidia_config, owned, repository, runtime
 from gpu.dpkg import Package
-from gpu.driver_tools import ensure_driver_tools, order_driver_tools
+from gpu.driver_tools import order_driver_tools
 from gpu.errors import GpuError
-from gpu.orders import Order, fulfil
+from gpu.orders import Order
 from gpu.versions import older, upstream
 from host import Layout
 
@@ -28,9 +28,6 @@ __all__ = [
     "ToolkitState",
     "ToolkitWish",
     "check",
-    "ensure_driver_tools",
-    "ensure_jq",
-    "ensure_toolkit",
     "installed",
     "order_driver_tools",
     "order_jq",
@@ -114,45 +111,28 @@ def check(wish: ToolkitWish) -> None:
     repository.check_key(wish.repository_key)
 
 
-def ensure_jq(layout: Layout, proxies: Mapping[str, str], progress: Callable[[str], None]) -> bool:
-    """Make jq be there, for operators who look into a container's config.json.
-
-    Returns:
-        True if it was installed.
-
-    Raises:
-        GpuError: it can't be installed.
-    """
-    return fulfil(layout, order_jq(layout, progress), proxies)
-
-
 def order_jq(layout: Layout, progress: Callable[[str], None]) -> Order | None:
-    """Return the order for jq; None if it is there."""
+    """Return the order for jq, for operators who look into a config.json; None if it is there."""
     if os.access(layout.program("jq"), os.X_OK):
         return None
     _say("Installing jq...", progress)
     return Order("jq", ("jq",), done=lambda: log.info("jq installed"))
 
 
-def ensure_toolkit(layout: Layout, wish: ToolkitWish, progress: Callable[[str], None]) -> bool:
-    """Make a safe container toolkit be there, of the wished version if it is the charm's.
+def order_toolkit(
+    layout: Layout, wish: ToolkitWish, progress: Callable[[str], None]
+) -> Order | None:
+    """Return what makes a safe toolkit be there, of the wished version if it is the charm's.
 
     A machine that agrees is left alone: no apt runs, no file is written.  Where somebody
     deleted nvidia-container-runtime, its package is unpacked again, whosever it is.
 
     Returns:
-        True if packages were installed, upgraded or downgraded.
+        The order; None if all is as it should be.
 
     Raises:
-        GpuError: it can't be, and why.
+        GpuError: there can't be one; what failed, whether trying again helps, what to do.
     """
-    return fulfil(layout, order_toolkit(layout, wish, progress), wish.proxies)
-
-
-def order_toolkit(
-    layout: Layout, wish: ToolkitWish, progress: Callable[[str], None]
-) -> Order | None:
-    """Return what `ensure_toolkit` has to install; None if nothing.  Raises as it does."""
     check(wish)
     found = dpkg.query(layout, PACKAGES)
     state = _state(layout, found)

@@ -27,12 +27,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from gpu import dpkg, nvidia_config, repository, toolkit
 from gpu.inventory import GpuInventory, Place
-from gpu.toolkit import ToolkitWish, ensure_driver_tools, ensure_jq, ensure_toolkit, installed
+from gpu.orders import fulfil
+from gpu.toolkit import ToolkitWish, installed, order_driver_tools, order_jq, order_toolkit
 from host import Layout, Trouble
 layout, said = Layout(), []
 WISH = ToolkitWish("1.20.0", {url!r}, {key!r})
+def had(order, proxies={{}}):
+    if order:
+        fulfil(layout, order, proxies)
+    return order is not None
 def ensure(version="1.20.0", **other):
-    return ensure_toolkit(layout, replace(WISH, version=version, **other), said.append)
+    wish = replace(WISH, version=version, **other)
+    return had(order_toolkit(layout, wish, said.append), wish.proxies)
 def trouble(call):
     try:
         return ["worked", call()]
@@ -244,7 +250,7 @@ def test_the_machines_config_through_an_upgrade_and_back(bench: Bench) -> None:
 
 TOOLS = """
 seen = GpuInventory(module={module!r}, smi_present={smi}, place=Place("lxd", "juju-1", True))
-answer = trouble(lambda: ensure_driver_tools(layout, seen, {{}}, said.append))
+answer = trouble(lambda: had(order_driver_tools(layout, seen, {{}}, said.append)))
 """
 
 
@@ -265,7 +271,8 @@ def test_nvidia_utils_of_exactly_the_modules_version_stay_at_it(bench: Bench) ->
 
 def test_jq_comes_from_the_distribution(bench: Bench) -> None:
     bench.sh("apt-get -qq purge -y jq >/dev/null")
-    assert bench.run("answer = [ensure_jq(layout, {}, said.append) for _ in '12']") == [True, False]
+    twice = "answer = [had(order_jq(layout, said.append)) for _ in '12']"
+    assert bench.run(twice) == [True, False]
     assert bench.sh("echo '{\"a\": 1}' | jq .a").strip() == "1"
 
 

@@ -108,6 +108,12 @@ class Machine:
         self._let_in({**stay, **joined})
         return True
 
+    def forget_departed(self) -> None:
+        """Let the keys go of those that left: 15 minutes are over."""
+        if self.keys is not None:
+            self.keys = {name: key for name, key in self.keys.items() if name not in self.leaving}
+        self.leaving = {}
+
     def _let_in(self, present: Mapping[str, str]) -> None:
         self.leaving = {name: key for name, key in self.leaving.items() if name not in present}
         self.keys = {**self.leaving, **present}
@@ -244,7 +250,9 @@ class World:
         )
 
     def update_all(self) -> None:
-        """Send every unit an update-status, as Juju does after five minutes at most."""
+        """Send every unit an update-status, after the time that departed workers' keys stay."""
+        for machine in self.machines.values():
+            machine.forget_departed()
         for name in list(self.controller.agents):
             self.units[name].hook("update-status")
         self.controller.settle()
@@ -257,8 +265,7 @@ class World:
             facts[name] = {
                 "status": model.status,
                 "ports": sorted(model.ports),
-                # Those that departed have 15 minutes to retire, by a clock that isn't here.
-                "keys": sorted((machine.keys or {}).keys() - machine.leaving.keys()),
+                "keys": sorted(machine.keys or {}),
                 "hosts": machine.gateway.hosts if machine.gateway else (),
                 "database": (machine.site[0].host, machine.site[0].password)
                 if machine.site

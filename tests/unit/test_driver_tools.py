@@ -10,11 +10,9 @@ import pytest
 from gpu import repository
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory, Place
-from gpu.toolkit import (
-    ensure_driver_tools,
-)
 from host import Layout
 from tests.unit.fake_apt import FakeApt
+from tests.unit.toolkit_roots import ensure_driver_tools
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ def test_nvidia_utils_of_exactly_the_modules_version(
     offer_driver(fake, "580", "580.105.08", "580.95.05")
     offer_driver(fake, "580-server", "580.105.08", "580.95.05")
     with caplog.at_level(logging.INFO):
-        assert ensure_driver_tools(layout, machine("580.95.05"), {}, said.append)
+        assert ensure_driver_tools(layout, machine("580.95.05"), said.append)
     assert "Installing nvidia-utils..." in caplog.messages
     assert "nvidia-utils installed" in caplog.messages
     for name in ("nvidia-utils-580", "libnvidia-compute-580"):
@@ -67,7 +65,7 @@ def test_the_server_flavour_where_that_is_loaded(
 ) -> None:
     offer_driver(fake, "570", "570.1.1")
     offer_driver(fake, "570-server", "570.1.1")
-    assert ensure_driver_tools(layout, machine("570.1.1", server=True), {}, said.append)
+    assert ensure_driver_tools(layout, machine("570.1.1", server=True), said.append)
     assert fake.version("nvidia-utils-570-server")
     assert not fake.version("nvidia-utils-570")
 
@@ -77,7 +75,7 @@ def test_the_other_flavour_if_it_alone_has_the_version(
 ) -> None:
     offer_driver(fake, "580", "580.105.08")
     offer_driver(fake, "580-server", "580.95.05")
-    assert ensure_driver_tools(layout, machine("580.95.05"), {}, said.append)
+    assert ensure_driver_tools(layout, machine("580.95.05"), said.append)
     assert fake.version("nvidia-utils-580-server") == f"580.95.05{UBUNTU}"
 
 
@@ -100,7 +98,7 @@ def test_no_exact_version_is_an_error_with_what_is_offered(
 ) -> None:
     offer_driver(fake, "580", "580.105.08")
     with pytest.raises(GpuError) as caught:
-        ensure_driver_tools(layout, machine("580.95.05", place=place), {}, said.append)
+        ensure_driver_tools(layout, machine("580.95.05", place=place), said.append)
     assert str(caught.value) == (
         "nvidia-utils of the loaded driver 580.95.05 can't be had (offered: 580.105.08): " + remedy
     )
@@ -111,7 +109,7 @@ def test_a_kernel_driver_never_comes_along(layout: Layout, fake: FakeApt, said: 
     offer_driver(fake, "580", "580.95.05")
     fake.bring_along(nvidia_dkms_580=f"580.95.05{UBUNTU}")
     with pytest.raises(GpuError, match="kernel driver along: nvidia-dkms-580"):
-        ensure_driver_tools(layout, machine("580.95.05"), {}, said.append)
+        ensure_driver_tools(layout, machine("580.95.05"), said.append)
     assert fake.changing() == ["plan"]
 
 
@@ -124,7 +122,7 @@ def test_a_library_that_would_come_in_another_version_is_named_too(
     fake.bring_along(libnvidia_gpucomp_580=versions[0])
     with pytest.raises(GpuError, match="libnvidia-gpucomp-580 can't be had in the loaded driver's"):
         # The fake brings the newest along whatever is named; the call that names it is the point.
-        ensure_driver_tools(layout, machine("580.95.05"), {}, said.append)
+        ensure_driver_tools(layout, machine("580.95.05"), said.append)
     plans = [call for call in fake.calls() if "-s" in call]
     assert f"libnvidia-gpucomp-580={versions[1]}" in plans[1]
 
@@ -132,8 +130,8 @@ def test_a_library_that_would_come_in_another_version_is_named_too(
 def test_an_nvidia_smi_that_is_there_is_left_alone(
     layout: Layout, fake: FakeApt, said: list[str]
 ) -> None:
-    assert not ensure_driver_tools(layout, machine("580.95.05", smi=True), {}, said.append)
-    assert not ensure_driver_tools(layout, machine(""), {}, said.append)
+    assert not ensure_driver_tools(layout, machine("580.95.05", smi=True), said.append)
+    assert not ensure_driver_tools(layout, machine(""), said.append)
     assert fake.calls() == []
 
 
@@ -141,10 +139,10 @@ def test_the_charms_own_tools_follow_the_module(
     layout: Layout, fake: FakeApt, said: list[str]
 ) -> None:
     offer_driver(fake, "580", "580.105.08", "580.95.05")
-    ensure_driver_tools(layout, machine("580.95.05"), {}, said.append)
+    ensure_driver_tools(layout, machine("580.95.05"), said.append)
     assert "580.95.05-*" in layout.at(repository.DRIVER_PINS).read_text()
-    assert not ensure_driver_tools(layout, machine("580.95.05", smi=True), {}, said.append)
-    assert ensure_driver_tools(layout, machine("580.105.08", smi=True), {}, said.append)
+    assert not ensure_driver_tools(layout, machine("580.95.05", smi=True), said.append)
+    assert ensure_driver_tools(layout, machine("580.105.08", smi=True), said.append)
     assert fake.version("nvidia-utils-580") == f"580.105.08{UBUNTU}"
     assert "580.105.08-*" in layout.at(repository.DRIVER_PINS).read_text()
 
@@ -153,6 +151,6 @@ def test_on_metal_nothing_is_pinned_against_the_operators_driver_upgrade(
     layout: Layout, fake: FakeApt, said: list[str]
 ) -> None:
     offer_driver(fake, "580", "580.95.05")
-    assert ensure_driver_tools(layout, machine("580.95.05", place=Place("metal")), {}, said.append)
+    assert ensure_driver_tools(layout, machine("580.95.05", place=Place("metal")), said.append)
     assert not layout.at(repository.DRIVER_PINS).exists()
     assert not any("--allow-downgrades" in call for call in fake.calls())

@@ -15,14 +15,18 @@ import pytest
 from gpu import owned, repository
 from gpu.download import fetch
 from gpu.errors import GpuError
-from gpu.toolkit import (
-    PACKAGES,
-    ToolkitWish,
-    ensure_toolkit,
-)
+from gpu.toolkit import PACKAGES, ToolkitWish
 from host import Layout
 from tests.unit.fake_apt import FakeApt
-from tests.unit.toolkit_roots import KEY, URL, VERSIONS, armoured, tree, write
+from tests.unit.toolkit_roots import (
+    KEY,
+    URL,
+    VERSIONS,
+    armoured,
+    ensure_toolkit,
+    tree,
+    write,
+)
 
 WISH = ToolkitWish("1.20.0", URL, KEY)
 

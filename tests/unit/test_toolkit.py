@@ -9,17 +9,11 @@ import pytest
 
 from gpu import repository, toolkit
 from gpu.errors import GpuError
-from gpu.toolkit import (
-    PACKAGES,
-    ToolkitWish,
-    ensure_jq,
-    ensure_toolkit,
-    installed,
-)
+from gpu.toolkit import PACKAGES, ToolkitWish, installed, order_jq
 from host import Layout
 from tests.unit.fake_apt import FakeApt
 from tests.unit.killing import killed_before_change
-from tests.unit.toolkit_roots import KEY, URL, VERSIONS, tree
+from tests.unit.toolkit_roots import KEY, URL, VERSIONS, ensure_toolkit, had, tree
 
 WISH = ToolkitWish("1.20.0", URL, KEY)
 
@@ -282,7 +276,7 @@ def test_jq_is_installed_once(
 ) -> None:
     fake.offer("jq", versions=["1.7"])
     with caplog.at_level(logging.INFO):
-        assert ensure_jq(layout, {}, said.append)
-        assert not ensure_jq(layout, {}, said.append)
+        assert had(layout, order_jq(layout, said.append), {})
+        assert not had(layout, order_jq(layout, said.append), {})
     assert fake.changing() == ["download", "unpack"]
     assert "jq installed" in caplog.text

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.wrapper_rig import (
-    DEVICES,
-    MODULE,
-    NVIDIA,
-    REFUSED,
-    RUNC,
-    Rig,
-    spec,
-)
+from tests.unit.wrapper_rig import DEVICES, MODULE, NVIDIA, REFUSED, RUNC, Rig, spec
 
 
 def _without_driver(rig: Rig, what: str) -> None:
