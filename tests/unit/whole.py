@@ -15,9 +15,10 @@ from tests.unit.releases import member, pack
 from tests.unit.webs import Programs, pem, pkcs1, rsa_line
 
 MODULUS = (1 << 2047) | 12345
-# What the charm asks of a release: which it is, and keys.
+# What the charm asks of a release: which it is, keys, and the schema of its database.
 CONCOURSE = f"""#!/bin/sh
 [ "$1" = --version ] && echo 8.3.0 && exit
+[ "$1" = generate-key ] || exit 1  # no schema: the database is empty
 cat >"$5" <<END
 {pem(pkcs1(MODULUS))}END
 echo "{rsa_line()}" >"$5.pub"
