@@ -70,10 +70,12 @@ def _leader(keeper: int) -> int:
 
 def children(pid: int) -> list[int]:
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    # Not */stat: glob would look each of them up, and fail on a process that has just ended.
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError, ValueError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(stat.parent.name))
+            stat = (process / "stat").read_text()
+            if int(stat.rpartition(")")[2].split()[1]) == pid:
+                found.append(int(process.name))
     return sorted(found)
 
 
