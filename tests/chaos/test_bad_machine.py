@@ -340,12 +340,13 @@ def another_key(machine: Machine) -> str:
 
 
 def make_bare(site: Site) -> None:
-    """Go back to a worker without the GPU and without NVIDIA's packages."""
+    """Go back to a worker without the GPU, and without NVIDIA's packages, apt's copies too."""
     site.unit.model.config["enable-gpu"] = False
     run = site.unit.hook("config-changed")
     assert run.code == 0, run.trouble
     purge = f"dpkg --purge --force-all {PACKAGES} half >/dev/null 2>&1 || true"
-    site.machine.run(["bash", "-euc", f"{purge}; rm -rf {CONFIG}*"], timeout=60)
+    script = f"{purge}; rm -rf {CONFIG}*; apt-get clean"
+    site.machine.run(["bash", "-euc", script], timeout=60)
     site.unit.model.config["enable-gpu"] = True
 
 

@@ -103,6 +103,7 @@ class _Places:
         self._counts: Counter[str] = Counter()
         self._found: list[Place] = []
         self._stream: list[Place] = []  # writes in a row to one file
+        self._file = ""
 
     def count(self, call: str) -> None:
         self._counts[call] += 1
@@ -110,9 +111,11 @@ class _Places:
     def add(self, call: str, what: str) -> None:
         """Take the call that was counted last."""
         place = Place(0, call, self._counts[call], what)
-        file = re.match(r"before p?write\w*\(\d+<[^>]*>", what)
-        if not (file and self._stream and self._stream[-1].what.startswith(file[0])):
+        found = re.match(r"before p?write\w*\(\d+<(.*?)(-journal)?>", what)  # SQLite's is one file
+        file = found[1] if found else ""
+        if file != self._file:
             self._end_stream()
+        self._file = file
         (self._stream if file else self._found).append(place)
 
     def _end_stream(self) -> None:
@@ -180,6 +183,7 @@ def _children(lines: list[str], hook: str) -> dict[int, _Child]:
         argv = re.search(r"execve\(\"([^\"]+)\", \[(.*?)\]", line)
         if argv and not child.argv:
             words = re.findall(r'"([^"]*)"', argv[2])
+            words = [re.sub("[0-9a-f]{32}", "…", word) for word in words]  # an id of one run
             child.argv = " ".join([argv[1], *words[1:]])[:110]
         child.changes |= _changes(line)
     ours = (child for child in known.values() if _JUJUS not in child.argv)
@@ -195,4 +199,5 @@ def _changes(line: str) -> bool:
     if _JUJUS in arguments or '"/proc/' in arguments or "</proc/" in arguments:
         return False
     named = re.match(r"\d+<([^>]*)>", arguments)
-    return named is None or (named[1].startswith("/") and not named[1].startswith("/dev/"))
+    # Not what has no name in a folder: a pipe, a device, a file in memory that feeds a child.
+    return named is None or re.match("/(?!dev/|memfd:)", named[1]) is not None
