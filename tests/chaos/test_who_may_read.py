@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos import listing
 from tests.chaos.frame import Chaos
+from tests.chaos.moments import MOMENTS
 from tests.chaos.whole import COMMANDS, Deployment, deployed
 
 FILES = (
@@ -181,3 +182,12 @@ def files_with_secrets(deployment: Deployment) -> list[str]:
     argv = [*grep, "/run", "/tmp", "/dev/shm"]
     in_memory = deployment.machine.run(argv, timeout=60, stdin=lines, check=False).stdout
     return [path.removeprefix(str(upper)) for path in on_disk] + in_memory.splitlines()
+
+
+def test_what_is_there_at_times(chaos: Chaos, deployment: Deployment) -> None:
+    rows = listing.rows()
+    assert MOMENTS.keys() < SOMETIMES.keys()
+    for path, happens in MOMENTS.items():
+        with chaos.case(FILES, path):
+            happens(deployment)
+            assert owner_and_mode(deployment, path) == f"{rows[path].owner} {rows[path].mode}"

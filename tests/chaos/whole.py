@@ -41,6 +41,7 @@ class Deployment:
     """Web and worker on one machine, while a task holds the GPU and another waits for it.
 
     Attributes:
+        authority: who signs the web's certificate.
         before: the machine's files before the first hook.
         memory: what lay in its memory then.
         owned: what the packages brought that were installed meanwhile.
@@ -48,6 +49,7 @@ class Deployment:
     """
 
     stage: Stage
+    authority: Authority
     before: Footprint
     memory: frozenset[str]
     owned: frozenset[str]
@@ -89,7 +91,7 @@ def deployed() -> Iterator[Deployment]:
         owned = machine.shell(f"dpkg -L {' '.join(new)}").splitlines()
         resources.enter_context(_gpu_in_use(machine))
         secrets = _secrets(stage, machine)
-        yield Deployment(stage, before, memory, frozenset(owned), secrets)
+        yield Deployment(stage, authority, before, memory, frozenset(owned), secrets)
 
 
 def _installed(machine: Machine) -> set[tuple[str, str]]:

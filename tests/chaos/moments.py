@@ -1,0 +1,67 @@
+"""What brings about the files of a deployment that are only there at times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from rehearsal.standins import gpu, release
+from tests.chaos.whole import APP, UNIT, Deployment
+
+MEMORY = "/var/lib/concourse-ci-machine"
+
+
+def another_look_at_the_gpus(deployment: Deployment) -> None:
+    """A GPU more is seen once."""
+    hardware = replace(deployment.stage.choice.hardware, count=2)
+    gpu.plug(deployment.machine, hardware)
+    deployment.stage.update(UNIT)
+
+
+def a_failure(deployment: Deployment) -> None:
+    """A version is asked for that the repository doesn't have."""
+    deployment.stage.configure(APP, nvidia_toolkit_version="9.9.9")
+    deployment.stage.settle()
+
+
+def somebodys_file(deployment: Deployment) -> None:
+    """Somebody's own file lies where the well-known link belongs."""
+    deployment.machine.shell(
+        "cd /usr/local/bin; rm runc-gpu-wrapper; echo '#!/bin/sh' >runc-gpu-wrapper"
+    )
+    deployment.stage.update(UNIT)
+
+
+def a_new_certificate(deployment: Deployment) -> None:
+    deployment.authority.renew()
+    deployment.stage.answer_all()
+    deployment.stage.settle()
+
+
+def a_download_that_is_kept(deployment: Deployment) -> None:
+    """A release has another checksum than the operator gives, and may be right all the same."""
+    next(iter(deployment.stage.sites.values())).supplies.offer_release(release.NEXT_VERSION)
+    deployment.stage.configure(
+        APP, concourse_version=release.NEXT_VERSION, concourse_sha256="0" * 64
+    )
+    deployment.stage.settle()
+
+
+def drained(deployment: Deployment) -> None:
+    deployment.stage.action(UNIT, "drain")
+
+
+def restarted(deployment: Deployment) -> None:
+    deployment.stage.action(UNIT, "restart-services")
+
+
+# Each on what the ones before have left.
+MOMENTS: dict[str, Callable[[Deployment], None]] = {
+    f"{MEMORY}/gpu/offer-pending.json": another_look_at_the_gpus,
+    f"{MEMORY}/web-signalled": a_new_certificate,
+    f"{MEMORY}/kept": somebodys_file,
+    f"{MEMORY}/restart": restarted,
+    f"{MEMORY}/attempts.json": a_failure,
+    f"{MEMORY}/downloads": a_download_that_is_kept,
+    f"{MEMORY}/drained": drained,
+}
