@@ -29,8 +29,9 @@ _FRESH = (
     " /etc/apt/sources.list.d/bench.sources /var/lib/concourse-ci-machine/gpu*"
 )
 
-# An image for containers has apt keep its lists packed and no cache of them, so that each call reads
-# them anew, for seconds.  The machines that Juju makes have none of that, and nor has either side.
+# An image for containers has apt keep its lists packed and no cache of them, so that each call
+# reads them anew, for seconds.  The machines that Juju makes have none of that: both sides go
+# without it.
 _AS_INSTALLED = "rm -f /etc/apt/apt.conf.d/docker-*"
 
 

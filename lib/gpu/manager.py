@@ -197,7 +197,13 @@ class GpuManager:
         layout, report = self._layout, self._progress
         # Each on its own: a mirror of NVIDIA's packages may be all that a site has.
         steps: tuple[Callable[[], Order | None], ...] = (
-            lambda: toolkit.order_driver_tools(layout, inventory, wish.proxies, report),
+            lambda: toolkit.order_driver_tools(
+                layout,
+                inventory,
+                wish.proxies,
+                report,
+                lambda: toolkit.prepare(layout, wish.toolkit),
+            ),
             lambda: toolkit.order_toolkit(layout, wish.toolkit, report),
             lambda: toolkit.order_jq(layout, report),
         )
