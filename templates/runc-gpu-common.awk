@@ -1,4 +1,4 @@
-# What both passes need: the table, processes, leases, refusals.  No quote of the shell in here.
+# What both passes need: the table, processes, leases, refusals.
 #
 # A lease is one line in the bundle of the container that holds the GPUs:
 # handle, pid and start time of the process that creates it, uptime in seconds, UUIDs.

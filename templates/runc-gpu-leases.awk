@@ -1,5 +1,7 @@
-# Hands out GPUs under the lock: reads the leases (its arguments), chooses, writes the lease
-# of this container and puts the UUIDs into config.json.  Exit status 11: done; 12: refused, and the reason
+BEGIN { hand_out() }
+
+# Hands out GPUs under the lock: reads the leases (its arguments), chooses, writes the lease of this
+# container and puts the UUIDs into config.json.  Exit status 11: done; 12: refused, and the reason
 # printed; 13: not written; 15: what is wanted is not free, and there is time left to wait.
 
 function hand_out(   i, set) {
@@ -13,7 +15,7 @@ function hand_out(   i, set) {
     exit 11
 }
 
-# Line 1: for the shell, seconds to wait; line 2: how many GPUs, the names that were asked for
+# Line 1: for the shell, the uptime to wait until; line 2: how many GPUs, the names that were asked for
 # (UUIDs) or nothing, and where in config.json the UUIDs belong.
 function read_request(   line, field) {
     file = ENVIRON["bundle"] "/gpu-request"

@@ -32,9 +32,13 @@ BEGIN {
 
 # Cut at the quotes, a spec is text between strings and strings in turn, but for those quotes
 # that have an odd number of backslashes before them.
-function read_spec(   n, k, s, text, size) {
+function read_spec(   n, k, s, text, size, escaped) {
     n = split(all, piece, "\"")
+    escaped = index(all, "\\\"")
     for (k = 1; k <= n; k++) {
+        # Most of a spec is strings that don't matter, one after the other.
+        if (zone == "" && depth && !escaped) while (piece[k] == "," || piece[k] == ":") k += 2
+        here = k
         s = piece[k]
         if (s != "," && s != ":") between(s)  # most often it is one of these
         else if (zone != "") {
@@ -43,10 +47,10 @@ function read_spec(   n, k, s, text, size) {
             last = s
         }
         if (!depth != (k == n)) doubt = 1
-        if (k == n) break
-        past += length(s) + 1
-        start = past
-        s = text = piece[++k]
+        if (k >= n) break
+        here = ++k
+        if (zone == "" && !escaped) continue
+        s = text = piece[k]
         size = length(s)
         while (s ~ /\\$/ && k < n && escapes(s)) {
             s = piece[++k]
@@ -54,9 +58,15 @@ function read_spec(   n, k, s, text, size) {
             if (size < LIMIT) text = text "\"" substr(s, 1, LIMIT)
             size += length(s) + 1
         }
-        past += size + 1
+        there = k + 1
         if (zone != "") string(text, size)
     }
+}
+
+# How many bytes lie before a piece.  It is asked for few, in their order.
+function before(number) {
+    while (summed + 1 < number) past += length(piece[++summed]) + 1
+    return past
 }
 
 function escapes(s,   n, i) {
@@ -67,8 +77,8 @@ function escapes(s,   n, i) {
 
 function between(s,   i, n, c) {
     n = length(s)
-    if (zone key == "Penv" && s ~ /^[ \t\r\n]*:[ \t\r\n]*null[ \t\r\n]*[,}]/) {
-        after = past + index(s, "null") + 3  # null stands for no env at all
+    if (key == "env" && zone == "P" && s ~ /^[ \t\r\n]*:[ \t\r\n]*null[ \t\r\n]*[,}]/) {
+        after = before(here) + index(s, "null") + 3  # null stands for no env at all
         drop(after - 3, after)
         lead = "["
         tail = "]"
@@ -76,7 +86,7 @@ function between(s,   i, n, c) {
     }
     for (i = 1; i <= n; i++) {
         c = substr(s, i, 1)
-        if (c == "{" || c == "[") enter(c, past + i)
+        if (c == "{" || c == "[") enter(c, i)
         else if (c == "}" || c == "]") leave(c)
         else if (c == "," || c == ":") {
             if (!depth || (zone == "E" && last != "s")) doubt = 1
@@ -90,7 +100,7 @@ function between(s,   i, n, c) {
     }
 }
 
-function enter(c, at,   to) {
+function enter(c, i,   to) {
     opened[depth + 1] = c
     if (depth && zone == "") { zones[++depth] = ""; return }
     to = depth ? inner[zone key c] : "R"
@@ -98,8 +108,8 @@ function enter(c, at,   to) {
     if (to == "" && (zone == "E" || zone == "M" || (zone key) in watched)) doubt = 1
     if (zone ~ /[RPO]/ && last != ":") doubt = 1
     if (to == "R" && (roots++ || c == "[")) doubt = 1
-    if (to == "P") brace = at
-    if (to == "E") bracket = at
+    if (to == "P") brace = before(here) + i
+    if (to == "E") bracket = before(here) + i
     delete seen["Odestination"]
     zones[++depth] = zone = to
     key = ""
@@ -109,8 +119,8 @@ function leave(c) {
     if (!depth || (opened[depth] == "{") != (c == "}")) { doubt = 1; return }
     if (zone == "E") {
         if (last == ",") doubt = 1
-        if (cut) drop(cut, finish)
-        after = last == "s" ? finish : bracket
+        after = last == "s" ? before(there) : bracket
+        if (cut) drop(cut, after)
         lead = last == "s" && !cut ? "," : ""
     }
     zone = --depth ? zones[depth] : ""
@@ -124,11 +134,10 @@ function drop(from, to) {
 
 # A string in a zone has ended: an element, a key or a value.
 function string(text, size) {
-    finish = past
     if (zone == "E") {
         if (last == "s") doubt = 1
-        if (cut) drop(cut, start - 1)
-        cut = text ~ /^NVIDIA_|^CONCOURSE_GPU|\\/ && variable(text, size) ? start : 0
+        if (cut) drop(cut, before(here) - 1)
+        cut = text ~ /^NVIDIA_|^CONCOURSE_GPU|\\/ && variable(text, size) ? before(here) : 0
         last = "s"
     } else if (zone == "M") doubt = 1
     else if (last != ":") name(text)
@@ -219,7 +228,7 @@ function first(n,   i, out) {
 function write_request(n, set,   request) {
     write("")
     request = ENVIRON["bundle"] "/gpu-request"
-    print timeout "\n" n "\t" set "\t" place "\n" > request
+    print int(uptime()) + timeout "\n" n "\t" set "\t" place "\n" > request
     if (close(request)) exit 13
     exit 14
 }

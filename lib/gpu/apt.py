@@ -68,6 +68,15 @@ def update(layout: Layout, proxies: Mapping[str, str], *, only: Path | None = No
     _apt(argv, UPDATE_LIMIT, proxies, "apt-get update")
 
 
+def lists(layout: Layout, address: str) -> list[Path]:
+    """Return the files that apt has fetched from a repository; its address ends in no slash."""
+    bare = re.sub(r"^[a-z]+:/*", "/" if address.startswith("file:") else "", address)
+    quoted = re.sub(r"[\\|{}\[\]<>\"^~_=!@#$%^&*]", lambda sign: f"%{ord(sign[0]):02x}", bare)
+    prefix = quoted.replace("/", "_") + "_"
+    files = layout.at("/var/lib/apt/lists").glob("*")
+    return [file for file in files if file.name.startswith(prefix)]
+
+
 def offered(layout: Layout, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the versions of each package that the fetched lists offer, newest first."""
     argv = [layout.program("apt-cache"), "madison", *names]

@@ -29,8 +29,16 @@ def order_driver_tools(
     inventory: GpuInventory,
     proxies: Mapping[str, str],
     progress: Callable[[str], None],
+    prepare: Callable[[], None] = lambda: None,
 ) -> Order | None:
     """Return the order for nvidia-smi; None if it is there and, the charm's own, fits the module.
+
+    Args:
+        layout: where everything lies.
+        inventory: what is here.
+        proxies: http_proxy, https_proxy, no_proxy.
+        progress: called with what is being done.
+        prepare: called before all package lists are fetched.
 
     Raises:
         GpuError: no package of exactly the module's version is offered, or apt failed.
@@ -40,7 +48,7 @@ def order_driver_tools(
         return None
     log.info("Installing nvidia-utils...")
     progress("Installing nvidia-utils")
-    chosen = _chosen(layout, inventory, proxies)
+    chosen = _chosen(layout, inventory, proxies, prepare)
     contained = inventory.place.contained
     chosen |= _planned(layout, chosen, module)
     if contained:
@@ -61,11 +69,17 @@ def _outdated(layout: Layout, module: str) -> bool:
     return any(upstream(package.version) != module for package in found.values())
 
 
-def _chosen(layout: Layout, inventory: GpuInventory, proxies: Mapping[str, str]) -> dict[str, str]:
+def _chosen(
+    layout: Layout,
+    inventory: GpuInventory,
+    proxies: Mapping[str, str],
+    prepare: Callable[[], None],
+) -> dict[str, str]:
     """Return name and version of nvidia-utils, and of the library beside it."""
     chosen, _ = _offered(layout, inventory)
     if chosen:
         return chosen
+    prepare()
     trouble = None
     try:
         apt.update(layout, proxies)

@@ -30,10 +30,10 @@ from gpu.orders import Order, fulfil_all
 from gpu.selection import Selection, devices, nothing_here, select, tags
 from gpu.terms import GpuState, GpuWish
 from gpu.wrapper import (
-    WRAPPER_NAME,
     DeviceTable,
     ensure_devices,
     ensure_wrapper,
+    files_of,
     sharing_now,
 )
 from host import Layout, Trouble, trouble_of
@@ -175,7 +175,7 @@ class GpuManager:
         named = [layout.nvidia_runtime, layout.nvidia_config, layout.wrapper, layout.gpu_devices]
         runcs = [tree / "bin/runc" for tree in trees]
         backed = [runtime.backup_of(path) for path in (layout.nvidia_runtime, *runcs)]
-        wrappers = [tree / "bin" / WRAPPER_NAME for tree in trees]
+        wrappers = [path for tree in trees for path in files_of(tree)]
         return [*named, *runcs, *backed, *wrappers, layout.chain_config, self._marker]
 
     @property
@@ -197,7 +197,13 @@ class GpuManager:
         layout, report = self._layout, self._progress
         # Each on its own: a mirror of NVIDIA's packages may be all that a site has.
         steps: tuple[Callable[[], Order | None], ...] = (
-            lambda: toolkit.order_driver_tools(layout, inventory, wish.proxies, report),
+            lambda: toolkit.order_driver_tools(
+                layout,
+                inventory,
+                wish.proxies,
+                report,
+                lambda: toolkit.prepare(layout, wish.toolkit),
+            ),
             lambda: toolkit.order_toolkit(layout, wish.toolkit, report),
             lambda: toolkit.order_jq(layout, report),
         )

@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from files import read_text, remove, write_file
+from gpu import apt
 from gpu.download import fetch
 from gpu.errors import GpuError
 from gpu.openpgp import read_keys
@@ -149,8 +150,8 @@ def undo(layout: Layout) -> bool:
     for path in (SOURCE, PINS, DRIVER_PINS):
         if path in made:
             remove(layout.at(path))
-    for address in addresses:
-        _drop_lists(layout, address)
+    for file in [file for address in addresses for file in apt.lists(layout, address)]:
+        remove(file)  # apt has the repository no longer
     for path in (KEYRING, OWN_KEYRING):
         used = any(path in source.text for source in _sources(layout))
         if path in made and not used and _is_ours(layout, path):
@@ -254,14 +255,12 @@ def _normal(uri: str) -> str:
     return re.sub(r"\$\((NATIVE_)?ARCH(ITECTURE)?\)", architecture, uri).rstrip("/")
 
 
-def _drop_lists(layout: Layout, address: str) -> None:
-    """Remove the package lists that apt fetched from a repository that it no longer has."""
-    bare = re.sub(r"^[a-z]+:/*", "/" if address.startswith("file:") else "", address)
-    quoted = re.sub(r"[\\|{}\[\]<>\"^~_=!@#$%^&*]", lambda sign: f"%{ord(sign[0]):02x}", bare)
-    prefix = quoted.replace("/", "_") + "_"
-    for file in layout.at("/var/lib/apt/lists").glob("*"):
-        if file.name.startswith(prefix):
-            remove(file)
+def is_listed(layout: Layout, url: str, source: Path) -> bool:
+    """Return whether apt has fetched the repository's list since its source and key are as now."""
+    places = [source, *(layout.at(path) for path in (KEYRING, OWN_KEYRING))]
+    since = max((place.stat().st_ctime_ns for place in places if place.exists()), default=0)
+    lists = apt.lists(layout, _normal(check_url(url)))
+    return any("Packages" in file.name and file.stat().st_ctime_ns > since for file in lists)
 
 
 def _memory(layout: Layout) -> Path:

@@ -19,7 +19,7 @@ from pathlib import Path
 from files import ensure_copy, ensure_symlink, read_text, remove, same_inode
 from gpu import calls
 from gpu.errors import GpuError
-from gpu.wrapper import WRAPPER_NAME, is_wrapper
+from gpu.wrapper import WRAPPER_NAME, files_of, is_wrapper
 from host import Layout, run
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,8 @@ def drop_backups(layout: Layout, trees: Iterable[Path], *, keep: Path) -> bool:
             _keep_aside(backup_of(main), keep)
         changed |= remove(backup_of(main))
     for tree in trees:
-        changed |= remove(tree / "bin" / WRAPPER_NAME)
+        for left in files_of(tree):
+            changed |= remove(left)
     if layout.wrapper.is_symlink():
         changed |= remove(layout.wrapper)
     return changed

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from gpu.driver_tools import order_driver_tools
 from gpu.errors import GpuError
 from gpu.orders import Order
 from gpu.versions import older, upstream
-from host import Layout
+from host import Layout, Trouble
 
 __all__ = [
     "FLOOR",
@@ -32,6 +33,7 @@ __all__ = [
     "order_driver_tools",
     "order_jq",
     "order_toolkit",
+    "prepare",
     "undo",
 ]
 
@@ -109,6 +111,14 @@ def check(wish: ToolkitWish) -> None:
         )
     repository.check_url(wish.repository_url)
     repository.check_key(wish.repository_key)
+
+
+def prepare(layout: Layout, wish: ToolkitWish) -> None:
+    """Make apt know a new repository before it fetches all lists, so that it is among them."""
+    with suppress(Trouble, OSError):  # which is said when the toolkit is ordered
+        check(wish)
+        if not dpkg.query(layout, PACKAGES):
+            _ensure_source(layout, wish)
 
 
 def order_jq(layout: Layout, progress: Callable[[str], None]) -> Order | None:
@@ -219,12 +229,7 @@ def _order(
     source = _ensure_source(layout, wish)
     if ours:
         _ensure_pin(layout, version)
-    trouble = None
-    try:
-        apt.update(layout, wish.proxies, only=source)
-    except GpuError as error:
-        trouble = error
-    exact = _offered(layout, version, trouble)
+    exact = _offered(layout, wish, version, source)
     _say("Installing nvidia-container-toolkit...", progress)
     if ours:
         owned.remember(layout, PACKAGES)  # before, so that a kill in between loses nothing
@@ -253,12 +258,20 @@ def _restored_runtime(
     return Order(base.name, (f"{base.name}={base.version}",), done, again=True)
 
 
-def _offered(layout: Layout, version: str, trouble: GpuError | None) -> str:
+def _offered(layout: Layout, wish: ToolkitWish, version: str, source: Path) -> str:
     """Return the newest exact version that all four packages offer and that fits."""
-    offered = apt.offered(layout, PACKAGES)
-    common = [
-        one for one in offered[PACKAGES[0]] if all(one in list_ for list_ in offered.values())
-    ]
+    # The list may have come with all others just now, and if it is old, what matters is that the
+    # version is in it: where its packages are gone, installing them fetches the lists anew.
+    if repository.is_listed(layout, wish.repository_url, source):
+        for one in _common(layout):
+            if _fits(one, version):
+                return one
+    trouble = None
+    try:
+        apt.update(layout, wish.proxies, only=source)
+    except GpuError as error:
+        trouble = error
+    common = _common(layout)
     for one in common:
         if _fits(one, version):
             return one
@@ -270,6 +283,12 @@ def _offered(layout: Layout, version: str, trouble: GpuError | None) -> str:
         remedy="set nvidia-toolkit-version to one that it has",
         retry=True,
     )
+
+
+def _common(layout: Layout) -> list[str]:
+    """Return the versions in which all four packages are offered, newest first."""
+    offered = apt.offered(layout, PACKAGES)
+    return [one for one in offered[PACKAGES[0]] if all(one in list_ for list_ in offered.values())]
 
 
 def _say(what: str, progress: Callable[[str], None]) -> None:

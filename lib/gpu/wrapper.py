@@ -1,12 +1,13 @@
 """Renders the wrapper that stands in for runc, and the table it looks requests up in.
 
-The wrapper (templates/runc-gpu-wrapper.j2, its awk programs beside it) needs nothing
-but a POSIX shell, awk, and flock where GPUs are leased; it calls no jq: what its one
-awk pass cannot judge gets no GPU, or is refused if it is a task.
+The wrapper (templates/runc-gpu-wrapper.j2) needs nothing but its awk programs, which lie
+beside it, a POSIX shell, awk, and flock where GPUs are leased; it calls no jq: what its
+one awk pass cannot judge gets no GPU, or is refused if it is a task.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from collections.abc import Iterable
@@ -20,6 +21,8 @@ from files import read_text, write_file
 from host import Layout
 
 WRAPPER_NAME = "runc-gpu-wrapper"
+# What each awk program consists of.
+_PARTS = {"judge": ("common", "wrapper"), "leases": ("common", "leases")}
 _TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 _SCRIPT_LIMIT = 1 << 16  # bytes; a runtime's binary has megabytes
 
@@ -42,6 +45,8 @@ class WrapperSettings:
         proc_version: the same in a sentence, in procfs.
         driver_libraries: folders where libnvidia-ml.so.VERSION may lie.
         mawk: the awk to run; if it isn't there, the one in PATH.
+        judge: the awk program that judges a spec.
+        leases: the awk program that hands out GPUs.
     """
 
     itself: Path
@@ -57,6 +62,8 @@ class WrapperSettings:
     proc_version: Path
     driver_libraries: tuple[Path, ...]
     mawk: Path
+    judge: Path
+    leases: Path
 
     @classmethod
     def of(cls, layout: Layout, tree: Path) -> WrapperSettings:
@@ -75,6 +82,7 @@ class WrapperSettings:
             proc_version=layout.at("/proc/driver/nvidia/version"),
             driver_libraries=layout.driver_libraries,
             mawk=layout.at("/usr/bin/mawk"),
+            **{part: tree / "bin" / name for part, (name, _) in _programs().items()},
         )
 
 
@@ -126,12 +134,34 @@ def _quoted(value: object) -> str | list[str]:
     return shlex.quote(str(value))
 
 
+@lru_cache(maxsize=1)
+def _programs() -> dict[str, tuple[str, str]]:
+    """Return the awk programs: each one's file name, which changes with its text, and the text."""
+    found = {}
+    for program, parts in _PARTS.items():
+        text = "".join((_TEMPLATES / f"runc-gpu-{part}.awk").read_text() for part in parts)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        found[program] = (f"runc-gpu-{program}-{digest}.awk", text)
+    return found
+
+
 def ensure_wrapper(layout: Layout, tree: Path) -> bool:
     """Write a release tree's wrapper beside its runc, by rename; True if it changed.
 
-    By rename, because a shell reads a script while it runs it.
+    By rename, because a shell reads a script while it runs it.  Its awk programs come first.
+    Those of an earlier wrapper stay for its calls, which may read them minutes later.
     """
-    return write_file(tree / "bin" / WRAPPER_NAME, render(layout, tree), mode=0o755)
+    texts = _programs().values()
+    written = [write_file(tree / "bin" / name, text) for name, text in texts]
+    wrapper = write_file(tree / "bin" / WRAPPER_NAME, render(layout, tree), mode=0o755)
+    return wrapper or any(written)
+
+
+def files_of(tree: Path) -> list[Path]:
+    """Return where a release tree's wrapper and awk programs lie, those of earlier ones too."""
+    folder = tree / "bin"
+    programs = {folder / name for name, _ in _programs().values()}
+    return [folder / WRAPPER_NAME, *sorted(programs | {*folder.glob("runc-gpu-*.awk")})]
 
 
 def is_wrapper(path: Path) -> bool:

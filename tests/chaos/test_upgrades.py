@@ -70,6 +70,7 @@ DEEDS = (
         "cd /opt/concourse/bin\ncp --remove-destination runc-gpu-wrapper runc.real",
     ),
     Deed("the wrapper in the tree is deleted", "rm /opt/concourse/bin/runc-gpu-wrapper"),
+    Deed("the wrapper's programs are deleted", "rm /opt/concourse/bin/runc-gpu-*.awk"),
     Deed("/usr/local/bin is deleted", "rm -r /usr/local/bin"),
     Deed(
         "nvidia-container-runtime.real is deleted",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpu import repository
+from gpu.driver_tools import order_driver_tools
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory, Place
 from host import Layout
@@ -58,6 +59,23 @@ def test_nvidia_utils_of_exactly_the_modules_version(
         assert fake.version(name) == f"580.95.05{UBUNTU}"
     assert not fake.version("nvidia-utils-580-server")
     assert fake.changing() == ["plan", "download", "unpack"]
+
+
+def test_what_else_is_to_be_listed_is_prepared_before_all_lists_are_fetched(
+    layout: Layout, fake: FakeApt, said: list[str]
+) -> None:
+    def prepare() -> None:
+        said.append(str(fake.changing()))
+
+    fake.offer("nvidia-utils-580", versions=[f"580.95.05{UBUNTU}"], after_update=True)
+    order = order_driver_tools(layout, machine("580.95.05"), {}, said.append, prepare)
+    assert order
+    assert said[-1] == "[]"
+    assert fake.changing() == ["update", "plan"]
+    fake.forget_calls()
+    assert order_driver_tools(layout, machine("580.95.05"), {}, lambda _: None, prepare)
+    assert said[-1] == "[]"
+    assert fake.changing() == ["plan"]
 
 
 def test_the_server_flavour_where_that_is_loaded(

@@ -100,6 +100,7 @@ def test_a_second_swap_changes_nothing(machine: Machine) -> None:
 def test_undoing_leaves_the_machine_as_it_was_found(machine: Machine) -> None:
     before = machine.picture()
     machine.swap()
+    (machine.tree / "bin/runc-gpu-judge-0123456789ab.awk").write_text("an earlier wrapper's")
     assert machine.undo()
     after = machine.picture()
     assert {name: after[name] for name in before} == before

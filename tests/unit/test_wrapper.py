@@ -234,6 +234,17 @@ def test_without_any_awk_containers_go_on_without_gpu(one: Rig) -> None:
     assert done.config.decode() == json.dumps(spec([]))
 
 
+def test_without_its_programs_containers_go_on_without_gpu(one: Rig) -> None:
+    """Until the next hook writes them again."""
+    for program in one.wrapper.parent.glob("*.awk"):
+        program.unlink()
+    done = one.create(spec([]))
+
+    assert done.status == RUNC
+    assert done.output == b""
+    assert json.loads(done.config) == spec([])
+
+
 def _record(log: Path) -> list[Any]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 

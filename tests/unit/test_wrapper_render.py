@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import stat
 import subprocess
 from dataclasses import replace
@@ -16,6 +18,7 @@ from gpu.wrapper import (
     WrapperSettings,
     ensure_devices,
     ensure_wrapper,
+    files_of,
     is_wrapper,
     render,
     render_settings,
@@ -60,7 +63,35 @@ def test_a_wrapper_is_replaced_by_another_file_and_only_if_it_differs(tmp_path: 
         wrapper.write_text("#!/bin/sh\n")
         assert ensure_wrapper(layout, tree)
         assert wrapper.stat().st_ino != before
-    assert os.listdir(tree / "bin") == [WRAPPER_NAME]
+    assert sorted(os.listdir(tree / "bin")) == sorted(path.name for path in files_of(tree))
+
+
+def test_the_programs_are_there_before_their_wrapper(tmp_path: Path) -> None:
+    """Whenever it is killed, the wrapper that stands finds what it names."""
+    layout, tree = Layout(tmp_path), tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "bin" / WRAPPER_NAME).mkdir()  # in the way of the last step
+
+    with pytest.raises(OSError, match=WRAPPER_NAME):
+        ensure_wrapper(layout, tree)
+    names = {path.name for path in (tree / "bin").glob("*.awk")}
+    assert names == set(re.findall(r"runc-gpu-\w+-\w+\.awk", render(layout, tree)))
+    assert len(names) == 2
+
+
+def test_a_program_has_another_name_where_it_has_another_text(tmp_path: Path) -> None:
+    """A call that is under way never reads a later wrapper's."""
+    layout, tree = Layout(tmp_path), tmp_path / "tree"
+    ensure_wrapper(layout, tree)
+    for path in (tree / "bin").glob("*.awk"):
+        assert path.stem.endswith(hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    path.unlink()
+    assert ensure_wrapper(layout, tree)
+    earlier = tree / "bin/runc-gpu-judge-0123456789ab.awk"
+    earlier.write_text("")
+    assert not ensure_wrapper(layout, tree)
+    assert earlier in files_of(tree)
 
 
 SCRIPT = """#!/bin/bash

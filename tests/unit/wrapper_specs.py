@@ -53,6 +53,8 @@ def draw(dice: random.Random) -> Drawn:
     writer = _Writer(dice)
     root = _concourses(dice) if dice.random() < 0.1 else _made_up(dice)
     _disturb(dice, root)
+    if dice.random() < 0.5:
+        root = _plain(root)
     if dice.random() < 0.7:
         dice.shuffle(root)
     writer.value(root)
@@ -131,6 +133,17 @@ def _disturb(dice: random.Random, root: list[tuple[str, Any]]) -> None:
         mounts.append(dice.choice((None, 1, "x", [], {"destination": None}, {"Destination": "/x"})))
     else:
         where.append((key, value))
+
+
+def _plain(value: Any) -> Any:
+    """Return a spec whose strings need no escaped quote, which the wrapper reads another way."""
+    if isinstance(value, str) and not isinstance(value, Raw):
+        return value.replace('"', "'").replace("\\", "|")
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(each) for each in value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return value
 
 
 def _text(dice: random.Random) -> str:
