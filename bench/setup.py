@@ -29,15 +29,9 @@ _FRESH = (
     " /etc/apt/sources.list.d/bench.sources /var/lib/concourse-ci-machine/gpu*"
 )
 
-# An image for containers has apt keep its lists packed and no cache of them, so that each call
-# reads them anew, for seconds.  The machines that Juju makes have none of that: both sides go
-# without it.
-_AS_INSTALLED = "rm -f /etc/apt/apt.conf.d/docker-*"
-
 
 def first(machine: Machine, screen: Screen, rounds: int) -> list[Row]:
     """Measure enable-gpu=true on a worker that never had it, against apt alone."""
-    machine.shell(_AS_INSTALLED)
     with worker(machine, screen, **{"enable-gpu": False}) as deployed:
         screen.line("Deploying a worker without a GPU")
         for hook in ("install", "leader-elected", "config-changed", "start"):
