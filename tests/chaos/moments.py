@@ -52,7 +52,7 @@ def drained(deployment: Deployment) -> None:
 
 
 def restarted(deployment: Deployment) -> None:
-    deployment.stage.action(UNIT, "restart-services")
+    deployment.stage.action(UNIT, "restart-services", force=False)
 
 
 # Each on what the ones before have left.

@@ -18,7 +18,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 TARGETS = re.findall(
     r"^def (\w+)\(data: bytes\) -> None:", (SOURCE / "tests/chaos/fuzzing.py").read_text(), re.M
 )
-SECONDS, QUICK_SECONDS = 15, 6
+SECONDS, QUICK_SECONDS = 10, 6
 
 
 def test_a_fuzzer_breaks_no_reader(chaos: Chaos, tmp_path: Path) -> None:
