@@ -306,6 +306,16 @@ def test_a_lock_that_cannot_be_had_is_said(one: Rig) -> None:
     assert done.message == "the lock of this worker's GPUs could not be taken"
 
 
+def test_a_missing_program_is_named(one: Rig) -> None:
+    share(one, "exclusive", timeout=60)
+    next(one.tree.glob("bin/runc-gpu-leases-*.awk")).unlink()
+    done = one.create(spec([f"{COUNT}=1"]))
+    assert done.status == REFUSED
+    assert done.message == "the program that hands out this worker's GPUs is missing"
+    share(one, "shared")
+    assert given(one.create(spec([f"{COUNT}=1"]))) == GPU_A
+
+
 @pytest.mark.parametrize(("deaths", "status"), [(3, NVIDIA), (99, REFUSED)])
 def test_an_awk_that_dies_of_what_it_reads_is_asked_again(
     one: Rig, deaths: int, status: int
