@@ -222,6 +222,7 @@ def damaged(pattern: str, how: Callable[[bytes], bytes]) -> Cause:
         kept = {path: path.read_bytes() for path in found}
         try:
             for path, content in kept.items():
+                assert how(content) != content, path
                 path.write_bytes(how(content))
             yield
         finally:
@@ -231,15 +232,23 @@ def damaged(pattern: str, how: Callable[[bytes], bytes]) -> Cause:
     return cause
 
 
+def garbled(content: bytes) -> bytes:
+    """Return as many bytes, of which the last 900 are others."""
+    return content[:-900] + bytes(byte ^ 0xFF for byte in content[-900:])
+
+
 def made_at(seconds: float) -> Cause:
     """Have the repository be of another time than the machine's clock."""
+    rule = "/etc/apt/apt.conf.d/zz-dates"  # this machine's own mirror may have them ignored
 
     @contextmanager
     def cause(site: Site) -> Iterator[None]:
         packages.publish(site.machine, site.toolkit, date=time.time() + seconds)
+        site.machine.write(rule, 'Acquire::Check-Date "true";\n')
         try:
             yield
         finally:
+            site.machine.shell(f"rm {rule}")
             packages.publish(site.machine, site.toolkit)
 
     return cause
