@@ -55,11 +55,11 @@ def restarted(deployment: Deployment) -> None:
     deployment.stage.action(UNIT, "restart-services", force=False)
 
 
-# Each on what the ones before have left; a worker that is on its way down isn't told to restart.
+# Each on what the ones before have left; who is on the way down isn't told anything.
 MOMENTS: dict[str, Callable[[Deployment], None]] = {
-    f"{MEMORY}/restart": restarted,
     f"{MEMORY}/web-signalled": a_new_certificate,
     f"{MEMORY}/kept": somebodys_file,
+    f"{MEMORY}/restart": restarted,
     f"{MEMORY}/gpu/offer-pending.json": another_look_at_the_gpus,
     f"{MEMORY}/attempts.json": a_failure,
     f"{MEMORY}/downloads": a_download_that_is_kept,
