@@ -262,19 +262,18 @@ def _offered(layout: Layout, wish: ToolkitWish, version: str, source: Path) -> s
     """Return the newest exact version that all four packages offer and that fits."""
     # The list may have come with all others just now, and if it is old, what matters is that the
     # version is in it: where its packages are gone, installing them fetches the lists anew.
-    if repository.is_listed(layout, wish.repository_url, source):
-        for one in _common(layout):
-            if _fits(one, version):
-                return one
+    listed = repository.is_listed(layout, wish.repository_url, source)
+    common = _common(layout) if listed else []
     trouble = None
-    try:
-        apt.update(layout, wish.proxies, only=source)
-    except GpuError as error:
-        trouble = error
-    common = _common(layout)
-    for one in common:
-        if _fits(one, version):
-            return one
+    if not any(_fits(one, version) for one in common):
+        try:
+            apt.update(layout, wish.proxies, only=source)
+        except GpuError as error:
+            trouble = error
+        common = _common(layout)
+    found = next((one for one in common if _fits(one, version)), "")
+    if found:
+        return found
     if trouble:
         raise trouble
     newest = ", ".join(upstream(one) for one in common[:4]) or "none"

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run the charm, and of those that run the wrapper."""
+"""Fixtures of several modules: a scratch machine, the charm, the wrapper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,26 @@ from ops import testing
 import charm
 from host import Layout
 from tests.unit.charm_fakes import FakeWorkload
+from tests.unit.fake_apt import FakeApt
 from tests.unit.wrapper_rig import PAIR_IDS, PAIRS, Rig
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A machine below a scratch folder."""
+    return Layout(tmp_path)
+
+
+@pytest.fixture
+def fake(layout: Layout) -> FakeApt:
+    """Its apt and dpkg, with nothing installed and nothing on offer."""
+    return FakeApt(layout.root)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """Where progress is told to."""
+    return []
 
 
 @pytest.fixture

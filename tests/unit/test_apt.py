@@ -25,16 +25,6 @@ from tests.unit.fake_apt import FakeApt
 PROXIES = {"http_proxy": "http://proxy:3128", "https_proxy": "", "no_proxy": "localhost"}
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
-def fake(layout: Layout) -> FakeApt:
-    return FakeApt(layout.root)
-
-
 # dpkg
 
 

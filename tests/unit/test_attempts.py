@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 import attempts
 from host import Layout, Trouble
 
 STEP = "release"
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
 
 
 def test_a_step_that_never_failed_is_due(layout: Layout) -> None:

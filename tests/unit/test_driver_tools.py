@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import pytest
 
@@ -14,22 +13,6 @@ from gpu.inventory import GpuInventory, Place
 from host import Layout
 from tests.unit.fake_apt import FakeApt
 from tests.unit.toolkit_roots import ensure_driver_tools
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
-def fake(layout: Layout) -> FakeApt:
-    return FakeApt(layout.root)
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
 
 UBUNTU = "-0ubuntu0.24.04.1"
 LXD = Place("lxd", "juju-1", unprivileged=True)

@@ -18,11 +18,6 @@ def public(kind: str = "ssh-rsa", inner: str | None = None, body: bytes = b"\0\0
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
 def tree(layout: Layout) -> Path:
     """A release whose generate-key counts its calls and writes with the default umask."""
     tree = layout.trees / "8.3.0"

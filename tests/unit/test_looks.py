@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from gpu import looks
@@ -12,11 +10,6 @@ from host import Layout
 
 ONE = Offer(wish="all", allowed=("GPU-1",), spellings=(("0", "GPU-1"),), tags=("gpu",))
 NONE = Offer(wish="all", finding="nvidia-smi failed")
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
 
 
 def test_the_first_look_settles(layout: Layout) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from gpu import apt, orders
@@ -11,11 +9,6 @@ from gpu.errors import GpuError, NotNowError
 from gpu.orders import Order
 from host import Layout
 from tests.unit.fake_apt import FakeApt
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
 
 
 @pytest.fixture

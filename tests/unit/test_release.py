@@ -34,11 +34,6 @@ MACHINE = file_name("8.3.0").rpartition("-")[2].removesuffix(".tgz")
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
 def site() -> Iterator[Site]:
     with serve(Site()) as running:
         running.add(release_file(), machine=MACHINE)

@@ -32,20 +32,10 @@ WISH = ToolkitWish("1.20.0", URL, KEY)
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
 def fake(layout: Layout) -> FakeApt:
     fake = FakeApt(layout.root)
     fake.offer(*PACKAGES, versions=VERSIONS, after_update=True)
     return fake
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
 
 
 @pytest.mark.parametrize(

@@ -19,20 +19,10 @@ WISH = ToolkitWish("1.20.0", URL, KEY)
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
 def fake(layout: Layout) -> FakeApt:
     fake = FakeApt(layout.root)
     fake.offer(*PACKAGES, versions=VERSIONS, after_update=True)
     return fake
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
 
 
 def test_a_fresh_machine_gets_key_source_pin_and_four_packages(

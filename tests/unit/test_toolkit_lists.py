@@ -18,21 +18,6 @@ from tests.unit.toolkit_roots import KEY, URL, VERSIONS, armoured, ensure_toolki
 WISH = ToolkitWish("1.20.0", URL, KEY)
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
-def fake(layout: Layout) -> FakeApt:
-    return FakeApt(layout.root)
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
 def listed(layout: Layout, name: str = "Packages") -> Path:
     """Put a list of the repository where apt keeps what it fetched."""
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]

@@ -26,11 +26,6 @@ TLS = replace(WISH, external_url="https://ci.example", port=443, tls=Tls("cert-p
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
 def programs(layout: Layout) -> Programs:
     return Programs(layout)
 

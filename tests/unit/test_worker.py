@@ -84,11 +84,6 @@ class Systemd:
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
 def systemd(layout: Layout) -> Systemd:
     return Systemd(layout)
 

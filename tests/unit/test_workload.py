@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 import ops
@@ -63,11 +62,6 @@ SIDE = replace(
 def web_wanting(version: str, migrated: str = "") -> Wish:
     side = replace(SIDE, migrated=migrated)
     return replace(wanting(version), mode="web", roles=frozenset({"web"}), web_side=side)
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
 
 
 @pytest.fixture
