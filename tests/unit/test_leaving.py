@@ -23,7 +23,7 @@ from web_desired import WebSide
 from web_workload import WebWorkload
 
 SECRETS = WebSecrets("session key", "host key", "a-password")
-layout, systemd = test_worker.layout, test_worker.systemd
+systemd = test_worker.systemd
 RETIRE = "kill --kill-who=main --signal=SIGUSR2 concourse-worker.service"
 DISABLE = "disable concourse-worker.service"
 

@@ -20,7 +20,7 @@ from tests.unit.test_workload import WISH, Turn, TurnsOnly
 from tsa import Web
 from worker_workload import RESTART_LIMIT, START_LIMIT, WorkerWorkload
 
-layout, systemd, tree = test_worker.layout, test_worker.systemd, test_worker.tree
+systemd, tree = test_worker.systemd, test_worker.tree
 GATEWAY = Web(("10.0.0.1:2222",), public())
 RESTART = ["restart --no-block concourse-worker.service"]
 TASKS = "/run/containerd/io.containerd.runtime.v2.task/concourse"
