@@ -102,12 +102,10 @@ def _accept(listener: socket.socket, hook: Hook) -> None:
         except OSError:
             return
         with connection, suppress(OSError, ValueError):
-            request = json.loads(connection.makefile("r", encoding="utf-8").readline())
-            reply = {"code": 0, "stdout": "", "stderr": ""}
+            asked = connection.makefile("rb").read().decode()
+            tool, stdin, *arguments = asked.split("\0")
             try:
-                reply["stdout"] = hook.answer(
-                    request["tool"], request["arguments"], request["stdin"]
-                )
+                reply = ("0", hook.answer(tool, arguments, stdin), "")
             except ToolError as error:
-                reply |= {"code": 1, "stderr": f"ERROR {error}\n"}
-            connection.sendall((json.dumps(reply) + "\n").encode())
+                reply = ("1", "", f"ERROR {error}\n")
+            connection.sendall("\0".join(reply).encode())

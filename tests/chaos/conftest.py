@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.chaos.frame import Chaos, Ledger, heading, record, table
+from rehearsal.machine import Machine
+from rehearsal.world import World
+from tests.chaos.frame import Chaos, Ledger, Result, heading, record, table
+from tests.chaos.killing import Lab
+from tests.chaos.units import assemble
 from tests.functional.conftest import inside, machine, world
 
 __all__ = ["inside", "machine", "world"]
 
 # What takes minutes in its smallest form: CI's part has ten.
 _NOT_QUICK = ("test_load.py", "test_who_may_read.py")
+# Minutes each: begun last, they would leave the other processors without work.
+_LONGEST = ("test_killed_once_set_up.py", "test_load.py", "test_killed_setting_up.py")
 _LEDGER = pytest.StashKey[Ledger]()
 
 
@@ -34,9 +42,34 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    seed = config.getoption("--seed")
-    seed = random.randrange(1_000_000) if seed is None else seed
+    chosen = getattr(config, "workerinput", {}).get("seed", config.getoption("--seed"))
+    seed = random.randrange(1_000_000) if chosen is None else chosen
     config.stash[_LEDGER] = Ledger(seed, quick=config.getoption("--quick"))
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's, as is pytest_testnodedown
+def pytest_configure_node(node: Any) -> None:
+    """Have every process choose by the same seed."""
+    node.workerinput["seed"] = node.config.stash[_LEDGER].seed
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest modules begin: each is one process' from its first test to its last."""
+    items.sort(key=lambda item: (*_LONGEST, item.path.name).index(item.path.name))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send what one of several processes counted to the one that prints the table."""
+    if hasattr(session.config, "workeroutput"):
+        results = session.config.stash[_LEDGER].results
+        session.config.workeroutput["results"] = [asdict(result) for result in results]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Count what one of several processes sent."""
+    sent = getattr(node, "workeroutput", {}).get("results", [])
+    node.config.stash[_LEDGER].take(Result(**result) for result in sent)
 
 
 @pytest.fixture
@@ -44,6 +77,12 @@ def chaos(request: pytest.FixtureRequest) -> Chaos:
     """What counts a test's cases, and chooses among them."""
     ledger, only = request.config.stash[_LEDGER], request.config.getoption("--case")
     return Chaos(ledger, request.node.nodeid, only)
+
+
+@pytest.fixture(scope="module")
+def lab(machine: Machine, world: World, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Where hooks are killed."""
+    return Lab(machine, world, assemble(machine, tmp_path_factory.mktemp("charm")))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,7 +7,7 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -65,6 +65,13 @@ class Ledger:
             old = self._results.get(promise, Result(promise))
             asides = {**old.asides, what: old.asides.get(what, 0) + count}
             self._results[promise] = replace(old, asides=asides)
+
+    def take(self, results: Iterable[Result]) -> None:
+        """Count what another process of this run has tried."""
+        for one in results:
+            self.add(one.promise, tried=one.tried, broken=one.broken, seconds=one.seconds)
+            for what, count in one.asides.items():
+                self.aside(one.promise, what, count)
 
     @property
     def results(self) -> tuple[Result, ...]:

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rehearsal.juju import Unit, defaults
-from rehearsal.machine import Machine, MachineOptions
-from rehearsal.standins import gpu
+from rehearsal.machine import Machine
 from rehearsal.standins.model import Model
 from rehearsal.world import World
 
 SOURCE = Path(__file__).resolve().parents[2]
 CPU = ("active", "Worker ready")
 GPU = ("active", "Worker ready (GPU: 1x NVIDIA)")
-
-
-@contextmanager
-def booted(hostname: str) -> Iterator[Machine]:
-    """Have another machine like the fixture's for the length of a `with` block."""
-    binds = (SOURCE, Path(sys.prefix), Path(sys.base_prefix))
-    with Machine.boot(MachineOptions(hostname, binds)) as machine:
-        gpu.plug(machine, gpu.Hardware())
-        yield machine
 
 
 def assemble(machine: Machine, folder: Path) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.frame import BEGIN, END, Chaos, Ledger, record, table
+from tests.chaos.frame import BEGIN, END, Chaos, Ledger, Result, record, table
 
 PROMISE = "The worker goes on."
 
@@ -28,6 +28,15 @@ def test_cases_of_one_promise_are_one_row_with_what_broke_it() -> None:
     assert chaos.repeat == (
         "tox -e chaos -- --seed 7 --case 'a disk of no size' 'tests/chaos/test_b.py::test_two'"
     )
+
+
+def test_what_several_processes_tried_is_one_table() -> None:
+    whole, parts = Ledger(7, quick=False), (Ledger(7, quick=False), Ledger(7, quick=False))
+    for number, part in enumerate(parts):
+        part.add(PROMISE, tried=2, broken=number, seconds=1.0)
+        part.aside(PROMISE, "refused", 3)
+        whole.take(part.results)
+    assert whole.results == (Result(PROMISE, 4, 1, 2.0, {"refused": 6}),)
 
 
 def test_the_quick_part_is_chosen_by_the_seed_and_one_case_by_its_name() -> None:
