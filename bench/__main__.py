@@ -14,7 +14,7 @@ from pathlib import Path
 from rehearsal.machine import Machine, MachineError, MachineOptions
 from rehearsal.screen import Screen
 
-from . import containers, hooks, joins, report, setup, table
+from . import alone, containers, hooks, joins, report, setup, table
 from .figures import Row
 from .runtimes import SOURCE, Runtimes
 
@@ -86,6 +86,9 @@ def _containers(choice: Choice, screen: Screen) -> list[Row]:
                 continue
             screen.line(f"Whole lives, {count} at once")
             rows += containers.lives(runtimes, count, choice.rounds(rounds))
+        screen.line("The wrapper alone")
+        runtimes.plug(1)
+        rows += alone.wrapper(runtimes, choice.rounds(200))
     return rows
 
 

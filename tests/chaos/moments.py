@@ -9,6 +9,8 @@ from rehearsal.standins import gpu, release
 from tests.chaos.whole import APP, UNIT, Deployment
 
 MEMORY = "/var/lib/concourse-ci-machine"
+SECOND, SECOND_MACHINE = "one/1", "all-1"
+KEYRINGS = "/usr/share/keyrings"
 
 
 def another_look_at_the_gpus(deployment: Deployment) -> None:
@@ -30,6 +32,33 @@ def somebodys_file(deployment: Deployment) -> None:
         "cd /usr/local/bin; rm runc-gpu-wrapper; echo '#!/bin/sh' >runc-gpu-wrapper"
     )
     deployment.stage.update(UNIT)
+
+
+def somebodys_key(deployment: Deployment) -> None:
+    """Somebody's own key lies in the usual place when the GPU is set up."""
+    stage, machine = deployment.stage, deployment.machine
+    stage.configure(APP, enable_gpu=False)
+    stage.settle()
+    machine.shell(
+        f"cd {KEYRINGS}; cp debian-archive-keyring.gpg nvidia-container-toolkit-keyring.gpg"
+    )
+    stage.configure(APP, enable_gpu=True)
+    stage.settle()
+
+
+def several_workers(deployment: Deployment) -> None:
+    """Another unit joins, and a change would restart both."""
+    stage = deployment.stage
+    stage.prepare(SECOND_MACHINE, stage.choice.hardware)
+    stage.add_unit(SECOND, SECOND_MACHINE, deployment.unit.model.config)
+    stage.settle()
+    stage.configure(APP, log_level="debug")
+    stage.settle()
+
+
+def one_worker_less(deployment: Deployment) -> None:
+    deployment.stage.controller.remove_unit(SECOND)
+    deployment.stage.settle()
 
 
 def a_new_certificate(deployment: Deployment) -> None:
@@ -57,6 +86,9 @@ def restarted(deployment: Deployment) -> None:
 
 # Each on what the ones before have left; who is on the way down isn't told anything.
 MOMENTS: dict[str, Callable[[Deployment], None]] = {
+    f"{KEYRINGS}/concourse-ci-machine-nvidia.gpg": somebodys_key,
+    f"{MEMORY}/turns.json": several_workers,
+    f"{MEMORY}/departed-workers.json": one_worker_less,
     f"{MEMORY}/web-signalled": a_new_certificate,
     f"{MEMORY}/kept": somebodys_file,
     f"{MEMORY}/restart": restarted,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.chaos import listing
 from tests.chaos.frame import Chaos
-from tests.chaos.moments import MOMENTS
-from tests.chaos.whole import COMMANDS, Deployment, deployed
+from tests.chaos.moments import MOMENTS, SECOND_MACHINE
+from tests.chaos.whole import COMMANDS, Deployment, deployed, watch
 
 FILES = (
     "Who may read what: every file, socket and port of a whole deployment is in the table"
@@ -111,9 +112,14 @@ def test_no_other_port_is_open_and_no_socket_is_anybodys(
 
 
 def test_no_secret_is_told(chaos: Chaos, deployment: Deployment) -> None:
-    unit, machine = deployment.unit, deployment.machine
     for name in ("gpu-status", "check-status"):
-        unit.action(name)
+        deployment.unit.action(name)
+    hold_what_is_told(chaos, deployment)
+
+
+def hold_what_is_told(chaos: Chaos, deployment: Deployment) -> None:
+    """Look for every secret in what the unit, Juju, the journal and the machine tell."""
+    unit, machine = deployment.unit, deployment.machine
     properties = "systemctl show concourse-web concourse-worker"
     argv = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "sh", "-c"]
     places = {
@@ -127,7 +133,7 @@ def test_no_secret_is_told(chaos: Chaos, deployment: Deployment) -> None:
         "journal": machine.shell("journalctl --no-pager --quiet --all --output=verbose"),
         "command lines of hooks": machine.read(COMMANDS),
         "processes": machine.shell("ps -ewwo args"),
-        "units": machine.shell("systemctl cat concourse-web concourse-worker"),
+        "units": machine.shell("systemctl cat 'concourse-*'"),
         "systemd's answers": machine.run([*argv, properties], timeout=20).stdout,
     }
     for place, text in places.items():
@@ -137,10 +143,21 @@ def test_no_secret_is_told(chaos: Chaos, deployment: Deployment) -> None:
 
 
 def test_no_secret_can_be_read_by_others(chaos: Chaos, deployment: Deployment) -> None:
+    wanted = {"web.env", "worker.env", "keys/worker_key", "web/tls.pem", "web/tsa_host_key"}
+    hold_what_can_be_read(chaos, deployment, {f"/etc/concourse/{name}" for name in wanted})
+
+
+def hold_what_can_be_read(chaos: Chaos, deployment: Deployment, wanted: set[str]) -> None:
+    """Look for every secret in what other users can read of files and processes.
+
+    Args:
+        chaos: what counts the cases.
+        deployment: whose secrets.
+        wanted: files that hold them, which the search has to find.
+    """
     holding = files_with_secrets(deployment)
     with chaos.case(SECRETS, "the search finds what is there"):
-        wanted = {"web.env", "worker.env", "keys/worker_key", "web/tls.pem", "web/tsa_host_key"}
-        assert {f"/etc/concourse/{name}" for name in wanted} <= set(holding)
+        assert wanted <= set(holding)
     for user in OTHERS:
         with chaos.case(SECRETS, f"files that {user} can read"):
             script = 'for path; do test ! -r "$path" || echo "$path"; done'
@@ -191,3 +208,18 @@ def test_what_is_there_at_times(chaos: Chaos, deployment: Deployment) -> None:
         with chaos.case(FILES, path):
             happens(deployment)
             assert owner_and_mode(deployment, path) == f"{rows[path].owner} {rows[path].mode}"
+
+
+def test_a_legacy_provider_alone_tells_its_password(chaos: Chaos, deployment: Deployment) -> None:
+    stage = deployment.stage
+    stage.deploy("old", SECOND_MACHINE, deployment_mode="web")
+    watch(stage.units["old/0"])
+    link = stage.relate("old:postgresql", "postgresql:db")
+    stage.settle()
+    assert stage.status("old/0") == "active  Web ready; no worker yet"
+    published = link.bags["postgresql/0"].pop("master")
+    password = re.search(r"password=(\S+)", published)
+    assert password is not None
+    old = replace(deployment, name="old/0", secrets={"password": (password[1],)})
+    hold_what_is_told(chaos, old)
+    hold_what_can_be_read(chaos, old, {"/etc/concourse/web.env"})

@@ -22,8 +22,9 @@ from rehearsal.play import unpacked_charm
 from rehearsal.screen import Screen
 from rehearsal.standins.authority import Authority
 from rehearsal.standins.model import Secret
+from tests.chaos import tracing
 
-APP, UNIT = "one", "one/0"
+APP, UNIT, MACHINE = "one", "one/0", "all-0"
 READY = "active  Web ready, Worker ready (GPU: 1x NVIDIA)"
 HOLDER, WAITER = "chaos-holder", "chaos-waiter"
 WORKER_ENV, WEB_ENV = "w0rker-env-s3cret", "web-s3cret-env-4711"
@@ -41,6 +42,7 @@ class Deployment:
     """Web and worker on one machine, while a task holds the GPU and another waits for it.
 
     Attributes:
+        name: the unit that is looked at.
         authority: who signs the web's certificate.
         before: the machine's files before the first hook.
         memory: what lay in its memory then.
@@ -48,6 +50,7 @@ class Deployment:
         secrets: each secret that was used, as the lines to look for, by what it is.
     """
 
+    name: str
     stage: Stage
     authority: Authority
     before: Footprint
@@ -57,7 +60,7 @@ class Deployment:
 
     @property
     def unit(self) -> Unit:
-        return self.stage.units[UNIT]
+        return self.stage.units[self.name]
 
     @property
     def machine(self) -> Machine:
@@ -82,7 +85,8 @@ def deployed() -> Iterator[Deployment]:
         stage.database.encrypt()
         authority = Authority(server)
         authority.start()
-        machine = stage.prepare("all-0", stage.choice.hardware).machine
+        machine = stage.prepare(MACHINE, stage.choice.hardware).machine
+        tracing.prepare(machine)
         known = _installed(machine)
         before = footprint.look(machine.disk / "upper")
         memory = frozenset(machine.shell(_PLACES).splitlines())
@@ -91,7 +95,7 @@ def deployed() -> Iterator[Deployment]:
         owned = machine.shell(f"dpkg -L {' '.join(new)}").splitlines()
         resources.enter_context(_gpu_in_use(machine))
         secrets = _secrets(stage, machine)
-        yield Deployment(stage, authority, before, memory, frozenset(owned), secrets)
+        yield Deployment(UNIT, stage, authority, before, memory, frozenset(owned), secrets)
 
 
 def _installed(machine: Machine) -> set[tuple[str, str]]:
@@ -115,9 +119,8 @@ def _deploy(stage: Stage, authority: Authority) -> None:
         "worker_env": f"CONCOURSE_TRACING_HONEYCOMB_API_KEY={WORKER_ENV}",
         "web_secret_env": _USER_SECRET,
     }
-    stage.deploy(APP, "all-0", **options)
-    traced = ("strace", "-f", "--seccomp-bpf", "-qq", "-A", "-s", "100000", "--signal=none")
-    stage.units[UNIT].under = (*traced, "--trace=execve", "-o", COMMANDS)
+    stage.deploy(APP, MACHINE, **options)
+    watch(stage.units[UNIT])
     stage.relate(f"{APP}:database", "postgresql:database")
     stage.certify(authority, APP)
     stage.settle()
@@ -126,6 +129,12 @@ def _deploy(stage: Stage, authority: Authority) -> None:
             return
         stage.update(UNIT)
     raise AssertionError(stage.status(UNIT))
+
+
+def watch(unit: Unit) -> None:
+    """Write down each command line of a unit's hooks from now on."""
+    traced = ("strace", "-f", "--seccomp-bpf", "-qq", "-A", "-s", "100000", "--signal=none")
+    unit.under = (*traced, "--trace=execve", "-o", COMMANDS)
 
 
 @contextmanager
