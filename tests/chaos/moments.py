@@ -11,6 +11,7 @@ from tests.chaos.whole import APP, UNIT, Deployment
 MEMORY = "/var/lib/concourse-ci-machine"
 SECOND, SECOND_MACHINE = "one/1", "all-1"
 KEYRINGS = "/usr/share/keyrings"
+DRIVERS_PIN = "/etc/apt/preferences.d/concourse-ci-machine-nvidia-driver"
 
 
 def another_look_at_the_gpus(deployment: Deployment) -> None:
@@ -46,14 +47,16 @@ def somebodys_key(deployment: Deployment) -> None:
     stage.settle()
 
 
-def several_workers(deployment: Deployment) -> None:
-    """Another unit joins, and a change would restart both."""
+def a_unit_in_a_container(deployment: Deployment) -> None:
     stage = deployment.stage
-    stage.prepare(SECOND_MACHINE, stage.choice.hardware)
+    stage.prepare(SECOND_MACHINE, replace(stage.choice.hardware, place="lxd"))
     stage.add_unit(SECOND, SECOND_MACHINE, deployment.unit.model.config)
     stage.settle()
-    stage.configure(APP, log_level="debug")
-    stage.settle()
+
+
+def a_restart_of_both(deployment: Deployment) -> None:
+    deployment.stage.configure(APP, log_level="debug")
+    deployment.stage.settle()
 
 
 def one_worker_less(deployment: Deployment) -> None:
@@ -87,7 +90,8 @@ def restarted(deployment: Deployment) -> None:
 # Each on what the ones before have left; who is on the way down isn't told anything.
 MOMENTS: dict[str, Callable[[Deployment], None]] = {
     f"{KEYRINGS}/concourse-ci-machine-nvidia.gpg": somebodys_key,
-    f"{MEMORY}/turns.json": several_workers,
+    DRIVERS_PIN: a_unit_in_a_container,
+    f"{MEMORY}/turns.json": a_restart_of_both,
     f"{MEMORY}/departed-workers.json": one_worker_less,
     f"{MEMORY}/web-signalled": a_new_certificate,
     f"{MEMORY}/kept": somebodys_file,
@@ -97,3 +101,5 @@ MOMENTS: dict[str, Callable[[Deployment], None]] = {
     f"{MEMORY}/downloads": a_download_that_is_kept,
     f"{MEMORY}/drained": drained,
 }
+# The unit on whose machine a file is, where it isn't the first one's.
+ELSEWHERE = {DRIVERS_PIN: SECOND}

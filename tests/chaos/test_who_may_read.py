@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos import listing
 from tests.chaos.frame import Chaos
-from tests.chaos.moments import MOMENTS, SECOND_MACHINE
+from tests.chaos.moments import ELSEWHERE, MOMENTS, SECOND_MACHINE
 from tests.chaos.whole import COMMANDS, Deployment, deployed, watch
 
 FILES = (
@@ -201,13 +201,27 @@ def files_with_secrets(deployment: Deployment) -> list[str]:
     return [path.removeprefix(str(upper)) for path in on_disk] + in_memory.splitlines()
 
 
+def test_what_is_there_while_a_probe_runs(chaos: Chaos, deployment: Deployment) -> None:
+    row = listing.rows()["/run/concourse-ci-machine-probe-…"]
+    places = row.path.replace("…", "*")
+    look = f'until set -- {places}; [ -e "$1" ]; do :; done; stat -c "%U:%G %04a" "$1"'
+    argv = deployment.machine.command(["timeout", "60", "sh", "-c", look])
+    with (
+        chaos.case(FILES, row.path),
+        subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as watching,
+    ):
+        deployment.unit.action("verify-gpu")
+        assert watching.communicate(timeout=70)[0].strip() == f"{row.owner} {row.mode}"
+
+
 def test_what_is_there_at_times(chaos: Chaos, deployment: Deployment) -> None:
     rows = listing.rows()
     assert MOMENTS.keys() < SOMETIMES.keys()
     for path, happens in MOMENTS.items():
         with chaos.case(FILES, path):
             happens(deployment)
-            assert owner_and_mode(deployment, path) == f"{rows[path].owner} {rows[path].mode}"
+            there = replace(deployment, name=ELSEWHERE.get(path, deployment.name))
+            assert owner_and_mode(there, path) == f"{rows[path].owner} {rows[path].mode}"
 
 
 def test_a_legacy_provider_alone_tells_its_password(chaos: Chaos, deployment: Deployment) -> None:
