@@ -1,4 +1,4 @@
-"""Fixtures of several modules: a scratch machine, the charm, the wrapper."""
+"""Fixtures of several modules: a scratch machine, what is on it, the charm, the wrapper."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import charm
 from host import Layout
 from tests.unit.charm_fakes import FakeWorkload
 from tests.unit.fake_apt import FakeApt
+from tests.unit.gpu_roots import Root
+from tests.unit.webs import Programs
+from tests.unit.workers import Systemd
 from tests.unit.wrapper_rig import PAIR_IDS, PAIRS, Rig
 
 
@@ -24,6 +27,33 @@ def layout(tmp_path: Path) -> Layout:
 def fake(layout: Layout) -> FakeApt:
     """Its apt and dpkg, with nothing installed and nothing on offer."""
     return FakeApt(layout.root)
+
+
+@pytest.fixture
+def tree(layout: Layout) -> Path:
+    """A release on it, with a file in the program's place."""
+    tree = layout.trees / "8.3.0"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "bin/concourse").write_text("x")
+    return tree
+
+
+@pytest.fixture
+def systemd(layout: Layout) -> Systemd:
+    """Its systemd, to the worker."""
+    return Systemd(layout)
+
+
+@pytest.fixture
+def programs(layout: Layout) -> Programs:
+    """Its systemd and its users, to the web."""
+    return Programs(layout)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    """A machine that has no part of a GPU yet."""
+    return Root(tmp_path)
 
 
 @pytest.fixture

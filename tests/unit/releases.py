@@ -1,4 +1,4 @@
-"""Release files and servers for the tests of releases."""
+"""Release files, trees and servers for the tests of releases."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
+from concourse.download import Limits
+from concourse.release import ReleaseWish, file_name
+from host import Layout
+
 ELF = b"\x7fELF" + b"\0" * 60
 WRAPPER = b"#!/bin/sh\n# sets NVIDIA_VISIBLE_DEVICES\nexec runc.real\n"
+MACHINE = file_name("8.3.0").rpartition("-")[2].removesuffix(".tgz")
 
 
 def concourse_script(version: str) -> bytes:
@@ -165,3 +172,36 @@ def unpacked(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serve(Site()) as running:
+        running.add(release(), machine=MACHINE)
+        yield running
+
+
+@pytest.fixture
+def wish(site: Site) -> ReleaseWish:
+    return ReleaseWish("8.3.0", url=site.url, limits=Limits(total=20, stalled=2, report=0))
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def part(layout: Layout) -> Path:
+    return layout.state / "downloads" / f"{file_name('8.3.0')}.part"
+
+
+def tree_of(layout: Layout, version: str, runc: bytes = ELF) -> Path:
+    tree = layout.trees / version
+    write_tree(tree, version, runc)
+    return tree
+
+
+def write_tree(tree: Path, version: str, runc: bytes = ELF) -> None:
+    (tree / "bin").mkdir(parents=True)
+    for name, content in (("concourse", concourse_script(version)), ("runc", runc)):
+        (tree / "bin" / name).write_bytes(content)
+        (tree / "bin" / name).chmod(0o755)

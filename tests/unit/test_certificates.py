@@ -15,7 +15,7 @@ import charm
 from certificates import TlsTrouble
 from concourse.web import Tls
 from tests.unit.charm_fakes import SEEN, FakeWorkload
-from tests.unit.test_charm_web import RUNNING_WEB, peers, postgresql, state
+from tests.unit.charm_webs import RUNNING_WEB, peers, postgresql, state
 
 Context = testing.Context[charm.ConcourseCharm]
 ADDRESS = "192.0.2.0"  # ops.testing's

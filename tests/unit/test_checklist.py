@@ -11,8 +11,8 @@ from gpu import checklist
 from gpu.looks import Offer
 from gpu.selection import DeviceRequest
 from host import Layout
+from tests.unit.gpu_machines import WISH, Machine
 from tests.unit.gpu_roots import gpu_uuid, mig_uuid, row
-from tests.unit.test_manager import WISH, Machine
 
 LISTED = "nvidia-smi lists the GPUs that tasks are given"
 

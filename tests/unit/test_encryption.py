@@ -9,7 +9,7 @@ import pytest
 from ops import testing
 
 from tests.unit.charm_fakes import PEERS_ID
-from tests.unit.test_charm_web import peers, postgresql, state
+from tests.unit.charm_webs import peers, postgresql, state
 from tests.unit.whole import Whole
 
 NEW, OLD = "CONCOURSE_ENCRYPTION_KEY", "CONCOURSE_OLD_ENCRYPTION_KEY"

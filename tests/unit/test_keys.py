@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import base64
-import struct
 from pathlib import Path
 
 import pytest
@@ -9,12 +7,7 @@ import pytest
 from concourse.errors import ConcourseError
 from concourse.keys import ensure_worker_key, is_public_key, public_line, worker_key
 from host import Layout
-
-
-def public(kind: str = "ssh-rsa", inner: str | None = None, body: bytes = b"\0\0\0\1x") -> str:
-    name = (inner or kind).encode()
-    blob = struct.pack(">I", len(name)) + name + body
-    return f"{kind} {base64.b64encode(blob).decode()}"
+from tests.unit.workers import public
 
 
 @pytest.fixture

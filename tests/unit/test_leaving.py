@@ -16,14 +16,12 @@ from concourse.api import Address
 from concourse.web_environment import WebSecrets
 from files import write_file
 from host import Layout
-from tests.unit import test_worker
-from tests.unit.test_worker import REGISTERED, Systemd, connected, process
 from tests.unit.webs import Programs, rsa_line
+from tests.unit.workers import REGISTERED, Systemd, connected, process
 from web_desired import WebSide
 from web_workload import WebWorkload
 
 SECRETS = WebSecrets("session key", "host key", "a-password")
-systemd = test_worker.systemd
 RETIRE = "kill --kill-who=main --signal=SIGUSR2 concourse-worker.service"
 DISABLE = "disable concourse-worker.service"
 

@@ -1,9 +1,4 @@
-"""GpuManager on scratch machines: in order, undone in reverse, killed anywhere.
-
-Packages are there already (a fake dpkg-query says so) and NVIDIA's runtime is a
-script that reads its configuration as the real one does; everything else, the
-files, links and dpkg's diversion, is real.
-"""
+"""GpuManager on scratch machines: in order, and what becomes of glitches, lists and packages."""
 
 from __future__ import annotations
 
@@ -11,7 +6,6 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,86 +15,16 @@ import actions
 import attempts
 from files import ensure_symlink, write_file
 from gpu import looks, owned, runtime
-from gpu.manager import CHAIN, PACKAGES, GpuManager, GpuWish
+from gpu.manager import CHAIN, PACKAGES
 from gpu.selection import DeviceRequest
 from gpu.sharing import Sharing
 from gpu.toolkit import PACKAGES as TOOLKIT
 from gpu.toolkit import ToolkitWish
-from host import Layout
-from tests.unit.gpu_roots import Root, gpu_uuid, row
-from tests.unit.killing import killed_before_change
+from tests.unit import gpu_machines
+from tests.unit.gpu_machines import NVIDIA, RUNC, WISH, Machine
+from tests.unit.gpu_roots import gpu_uuid, row
 
-WISH = GpuWish(
-    DeviceRequest(), "all", "auto", "worker", ToolkitWish("1.20.0", "https://example.test/deb")
-)
-RUNC = '#!/bin/sh\nshift $(($# - 1)); [ "$1" = --version ] && echo "runc version 1.1.5"\n'
-# Like the real one it runs the first of its `runtimes`, from the file that it is told to read.
-NVIDIA = """#!/bin/sh
-config=${NVIDIA_CTK_CONFIG_FILE_PATH:-%s}
-[ "$1" = --version ] && echo "NVIDIA Container Runtime version 1.20.0"
-exec "$(sed -n 's/^runtimes *= *\\["\\([^"]*\\)"\\].*/\\1/p' "$config")" "$@"
-"""
-
-
-class Machine:
-    """A scratch machine with GPUs, packages and one Concourse tree."""
-
-    def __init__(self, folder: Path, gpus: int = 1) -> None:
-        self.root = Root(folder).worker(gpus)
-        self.layout = Layout(folder)
-        self.tree = self.layout.trees / "8.3.0"
-        write_file(self.tree / "bin/runc", RUNC, mode=0o755)
-        write_file(self.tree / "bin/concourse", "#!/bin/sh\necho 8.3.0\n", mode=0o755)
-        ensure_symlink(self.layout.concourse, "concourse-releases/8.3.0")
-        config = self.layout.nvidia_config
-        write_file(self.layout.nvidia_runtime, NVIDIA % config, mode=0o755)
-        write_file(config, '# theirs\n[nvidia-container-runtime]\nruntimes = ["runc"]\n')
-        self.layout.at("/var/lib/dpkg").mkdir(parents=True)
-        self.layout.at("/tmp").mkdir()
-        for name in ("dpkg-divert",):
-            os.symlink(shutil.which(name) or "", self.layout.at(f"/usr/bin/{name}"))
-        self.root.program("jq", "")
-        self.packages("1.20.0-1")
-        self.said: list[str] = []
-        self.manager = GpuManager(self.layout, self.said.append)
-
-    def packages(self, version: str, want: str = "install") -> None:
-        """Let dpkg-query show the toolkit's packages in a version; "" for none."""
-        lines = [f"{name}\t{want}\tinstalled\t{version}" for name in TOOLKIT if version]
-        self.root.write("/packages", "".join(f"{line}\n" for line in lines))
-        self.root.program("dpkg-query", f"cat {self.layout.at('/packages')}")
-
-    def ensure(self, wish: GpuWish = WISH, *, at_once: bool = False) -> str:
-        """Reconcile and return what the status would say about the GPU."""
-        state = self.manager.ensure(wish, [self.tree], at_once=at_once)
-        return state.trouble or f"GPU: {state.count}x"
-
-    def undo(self) -> bool:
-        return self.manager.undo([self.tree])
-
-    def picture(self) -> dict[str, str]:
-        found = {}
-        for path in sorted(self.layout.root.rglob("*")):
-            name = str(path.relative_to(self.layout.root))
-            if name.startswith(("smi", "var/lib/dpkg")):
-                continue
-            if path.is_symlink():
-                found[name] = f"-> {os.readlink(path)}".replace(str(self.layout.root), "")
-            elif path.is_file() and path.name != "proved":  # inode numbers
-                text = path.read_text().replace(str(self.layout.root), "")
-                found[name] = f"{path.stat().st_mode & 0o7777:o} {text}"
-        return found
-
-    def runc_works(self) -> bool:
-        done = subprocess.run(
-            [self.layout.runc, "--version"], capture_output=True, text=True, check=False, timeout=10
-        )
-        return "runc version" in done.stdout
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    return Machine(tmp_path)
+machine = gpu_machines.machine
 
 
 def test_a_machine_with_everything_ends_ready(
@@ -165,69 +89,6 @@ def test_a_machine_that_agrees_is_left_alone(
         if "smi" not in path.parts and "calls" not in path.name:
             assert path.lstat().st_mtime_ns == stamp, path
     assert not caplog.messages
-
-
-def test_undoing_leaves_the_files_as_they_were_found(machine: Machine) -> None:
-    before = machine.picture()
-    machine.ensure()
-    assert machine.undo()
-    assert machine.picture() == before
-    assert not machine.undo()
-
-
-@pytest.mark.parametrize("way", ["ensure", "undo"])
-def test_killed_anywhere_runc_works_and_the_next_hook_ends_the_same(
-    way: str, tmp_path: Path
-) -> None:
-    def prepared(name: str) -> Machine:
-        machine = Machine(tmp_path / name)
-        if way == "undo":
-            machine.ensure()
-        return machine
-
-    undisturbed = prepared("undisturbed")
-    getattr(undisturbed, way)()
-    expected = undisturbed.picture()
-    number, killed = 0, True
-    while killed:
-        number += 1
-        machine = prepared(str(number))
-        killed = killed_before_change(number, getattr(machine, way))
-        assert machine.runc_works(), f"killed before change {number}"
-        getattr(machine, way)()
-        assert machine.picture() == expected, f"killed before change {number}"
-        shutil.rmtree(machine.layout.root)
-    assert number > 20, "tracing found too few places to kill at"
-
-
-@pytest.mark.parametrize("started", ["swap", "undone"])
-def test_what_was_begun_and_killed_can_be_turned_the_other_way(
-    started: str, tmp_path: Path
-) -> None:
-    """enable-gpu may change while a killed hook's work is half done."""
-    before = Machine(tmp_path / "before").picture()
-    number, killed = 0, True
-    while killed:
-        number += 1
-        machine = Machine(tmp_path / str(number))
-        if started == "undone":
-            machine.ensure()
-        first, then = (
-            (machine.undo, machine.ensure)
-            if started == "undone"
-            else (
-                machine.ensure,
-                machine.undo,
-            )
-        )
-        killed = killed_before_change(number, first)
-        then()
-        assert machine.runc_works()
-        if started == "swap":
-            assert machine.picture() == before, f"killed before change {number}"
-        else:
-            assert runtime.chain_stands(machine.layout)
-        shutil.rmtree(machine.layout.root)
 
 
 def test_no_gpu_touches_nothing(tmp_path: Path) -> None:
@@ -326,27 +187,6 @@ def test_a_chain_that_does_not_answer_leaves_plain_runc_in_place(
     assert not runtime.tree_is_wrapped(machine.tree)
     write_file(machine.layout.nvidia_runtime, NVIDIA % machine.layout.nvidia_config, mode=0o755)
     assert machine.ensure() == "GPU: 1x", "it recovers when the cause ends"
-
-
-def test_every_tree_is_wrapped_and_every_tree_is_restored(machine: Machine) -> None:
-    older = machine.layout.trees / "8.2.5"
-    write_file(older / "bin/runc", RUNC, mode=0o755)
-    trees = [older, machine.tree]
-    machine.manager.ensure(WISH, trees, at_once=False)
-    assert all(runtime.tree_is_wrapped(tree) for tree in trees)
-    machine.manager.undo(trees)
-    for tree in trees:
-        assert runtime.classify(tree / "bin/runc") is runtime.Kind.ORIGINAL
-        assert sorted(os.listdir(tree / "bin"))[-1] == "runc"
-
-
-def test_disabled_and_never_begun_leaves_a_hand_made_swap_alone(machine: Machine) -> None:
-    layout = machine.layout
-    layout.runc.rename(layout.runc_real)
-    write_file(layout.runc, "#!/bin/sh\n# NVIDIA_VISIBLE_DEVICES runc.real\n", mode=0o755)
-    before = machine.picture()
-    assert not machine.undo()
-    assert machine.picture() == before
 
 
 def test_observing_an_untouched_machine_says_that_nothing_ran_yet(machine: Machine) -> None:

@@ -20,8 +20,8 @@ from desired import Wish
 from gpu.manager import GpuWish
 from tests.unit.charm_fakes import FakeWorkload
 from tests.unit.charm_fakes import web as web_relation
+from tests.unit.charm_webs import peers, postgresql, state
 from tests.unit.test_certificates import Authority, answer, asked, certificates
-from tests.unit.test_charm_web import peers, postgresql, state
 from tests.unit.toolkit_roots import KEY
 from tests.unit.whole import Whole
 

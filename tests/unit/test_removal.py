@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from concourse import trees
-from tests.unit.test_manager import WISH, Machine
-from tests.unit.test_worker import Systemd
+from tests.unit.gpu_machines import WISH, Machine
+from tests.unit.workers import Systemd
 from workload import Workload
 
 

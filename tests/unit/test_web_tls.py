@@ -10,8 +10,8 @@ from ops import testing
 
 from concourse import web
 from concourse.paths import WebPaths
+from tests.unit.charm_webs import peers, postgresql, state
 from tests.unit.test_certificates import ADDRESS, Authority, answer, asked, certificates
-from tests.unit.test_charm_web import peers, postgresql, state
 from tests.unit.whole import Whole
 
 

@@ -13,14 +13,11 @@ from desired import Wish
 from gpu.manager import GpuManager
 from host import Layout
 from juju import Juju
-from tests.unit import test_worker
-from tests.unit.test_keys import public
-from tests.unit.test_worker import REGISTERED, Systemd, connected, process
 from tests.unit.test_workload import WISH, Turn, TurnsOnly
+from tests.unit.workers import REGISTERED, Systemd, connected, process, public
 from tsa import Web
 from worker_workload import RESTART_LIMIT, START_LIMIT, WorkerWorkload
 
-systemd, tree = test_worker.systemd, test_worker.tree
 GATEWAY = Web(("10.0.0.1:2222",), public())
 RESTART = ["restart --no-block concourse-worker.service"]
 TASKS = "/run/containerd/io.containerd.runtime.v2.task/concourse"
