@@ -59,7 +59,7 @@ def test_with_both_none_is_asked_or_read(context: testing.Context[Web]) -> None:
 
 
 def test_two_of_one_kind_are_two_as_well(context: testing.Context[Web]) -> None:
-    found = read(context, state(plain(), replace(plain(), id=99, remote_app_name="other")))
+    found = read(context, state(plain(), replace(plain(), id=10**6, remote_app_name="other")))
     assert isinstance(found, DatabaseTrouble)
     assert found.lack is Lack.TWICE
 
