@@ -22,11 +22,12 @@ SECRETS = (
     "No secret of a whole deployment is in a log, a status, a command line, a databag or a file"
     " that others can read"
 )
+PROBE = "/run/concourse-ci-machine-probe-…"
 # Rows that such a deployment doesn't have at this moment, and when there is one.
 SOMETIMES = {
     "/usr/share/keyrings/concourse-ci-machine-nvidia.gpg": "somebody else's key in the usual place",
     "/etc/apt/preferences.d/concourse-ci-machine-nvidia-driver": "in LXD containers",
-    "/run/concourse-ci-machine-probe-…": "during a self-test",
+    PROBE: "during a self-test",
     "/var/lib/concourse-ci-machine/attempts.json": "after a failure",
     "/var/lib/concourse-ci-machine/downloads": "during a download",
     "/var/lib/concourse-ci-machine/drained": "while drained",
@@ -202,7 +203,7 @@ def files_with_secrets(deployment: Deployment) -> list[str]:
 
 
 def test_what_is_there_while_a_probe_runs(chaos: Chaos, deployment: Deployment) -> None:
-    row = listing.rows()["/run/concourse-ci-machine-probe-…"]
+    row = listing.rows()[PROBE]
     places = row.path.replace("…", "*")
     look = f'until set -- {places}; [ -e "$1" ]; do :; done; stat -c "%U:%G %04a" "$1"'
     argv = deployment.machine.command(["timeout", "60", "sh", "-c", look])
@@ -216,7 +217,7 @@ def test_what_is_there_while_a_probe_runs(chaos: Chaos, deployment: Deployment) 
 
 def test_what_is_there_at_times(chaos: Chaos, deployment: Deployment) -> None:
     rows = listing.rows()
-    assert MOMENTS.keys() < SOMETIMES.keys()
+    assert {*MOMENTS, PROBE} == SOMETIMES.keys()
     for path, happens in MOMENTS.items():
         with chaos.case(FILES, path):
             happens(deployment)
