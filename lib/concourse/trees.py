@@ -211,9 +211,12 @@ def prune(layout: Layout) -> tuple[Path, ...]:
         inside = str(tree.resolve()) + os.sep
         if any((folder + os.sep).startswith(inside) for folder in used):
             continue
-        if remove(tree):
-            log.info("Removed Concourse %s, which nothing uses any more", tree.name)
-            gone.append(tree)
+        # Killed on the way it is no tree, not one without its runc that the GPU's chain stops at.
+        doomed = sibling(tree)
+        tree.rename(doomed)
+        remove(doomed)
+        log.info("Removed Concourse %s, which nothing uses any more", tree.name)
+        gone.append(tree)
     return tuple(gone)
 
 

@@ -187,6 +187,9 @@ def _kill(chaos: Chaos, lab: Lab, procedure: Procedure, place: Place, wanted: Wa
         return  # a question that this run did not ask as often
     with chaos.case(PROMISE.format(procedure.name), str(place)):
         lab.create_containers()
-        different = footprint.changes(wanted.files, lab.finish(procedure))
-        assert [path for path in different if path not in wanted.chance] == []
+        found = lab.finish(procedure)
+        different = {*footprint.changes(wanted.files, found)} - wanted.chance
+        assert not different, {
+            path: (wanted.files.get(path), found.get(path)) for path in different
+        }
         lab.create_containers()

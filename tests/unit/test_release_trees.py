@@ -185,6 +185,21 @@ def test_trees_go_when_no_process_uses_them(layout: Layout) -> None:
     assert release.prune(layout) == ()
 
 
+def test_pruning_killed_anywhere_leaves_no_part_of_a_tree(tmp_path: Path) -> None:
+    """One without its runc stopped the GPU's chain in the next hook."""
+    for number in range(1, 50):
+        layout = Layout(tmp_path / str(number))
+        _, new = (tree_of(layout, version) for version in ("8.2.5", "8.3.0"))
+        release.ensure_current(layout, new)
+        killed = killed_before_change(number, lambda layout=layout: release.prune(layout))
+        assert all(release.is_complete(tree) for tree in release.trees(layout)), number
+        release.prune(layout)
+        assert list(layout.trees.iterdir()) == [new]
+        if not killed:
+            break
+    assert number > 3
+
+
 def test_nothing_is_pruned_while_nothing_is_current(layout: Layout) -> None:
     tree = tree_of(layout, "8.3.0")
     layout.concourse.symlink_to("concourse-releases/8.2.0")
