@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,14 +115,10 @@ class Lab:
         """
         run = self.unit.hook("config-changed")
         assert run.code == 0, run.trouble
-        old = f"/opt/concourse-releases/{release.VERSION}"
         current = self.machine.shell("readlink -f /opt/concourse").strip()
         found = self._snapshots[procedure.begins].changed()
-        for path in list(found):
-            of_old_tree = path == old or path.startswith(f"{old}/")
-            if of_old_tree and (current != old or path == f"{old}/lib"):  # which is containerd's
-                del found[path]
-        return found
+        old = current.rpartition("/")[2] != release.VERSION
+        return {path: what for path, what in found.items() if not _is_passing(path, of_old=old)}
 
     def undisturbed(self, procedure: Procedure) -> Wanted:
         """Run a procedure twice without killing it."""
@@ -152,6 +149,12 @@ class Lab:
         """Wait until no child of a killed hook lives."""
         wait = "while pgrep -x 'apt-get|dpkg|dpkg-divert|apt' >/dev/null; do sleep 0.1; done"
         self.machine.shell(wait, timeout=120)
+
+
+def _is_passing(path: str, *, of_old: bool) -> bool:
+    """Return whether a path is the old tree's, or what a worker's containerd makes at its start."""
+    tree = re.match(r"/opt/concourse-releases/([^/]+)(/lib$)?", path)
+    return tree is not None and (bool(tree[2]) or (of_old and tree[1] == release.VERSION))
 
 
 def _leave_the_archive(machine: Machine) -> None:

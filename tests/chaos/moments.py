@@ -55,11 +55,9 @@ def a_unit_in_a_container(deployment: Deployment) -> None:
 
 
 def a_restart_of_both(deployment: Deployment) -> None:
+    """Both would restart; the second one leaves then."""
     deployment.stage.configure(APP, log_level="debug")
     deployment.stage.settle()
-
-
-def one_worker_less(deployment: Deployment) -> None:
     deployment.stage.controller.remove_unit(SECOND)
     deployment.stage.settle()
 
@@ -92,7 +90,6 @@ MOMENTS: dict[str, Callable[[Deployment], None]] = {
     f"{KEYRINGS}/concourse-ci-machine-nvidia.gpg": somebodys_key,
     DRIVERS_PIN: a_unit_in_a_container,
     f"{MEMORY}/turns.json": a_restart_of_both,
-    f"{MEMORY}/departed-workers.json": one_worker_less,
     f"{MEMORY}/web-signalled": a_new_certificate,
     f"{MEMORY}/kept": somebodys_file,
     f"{MEMORY}/restart": restarted,
