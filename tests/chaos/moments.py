@@ -87,12 +87,12 @@ def restarted(deployment: Deployment) -> None:
 
 # Each on what the ones before have left; who is on the way down isn't told anything.
 MOMENTS: dict[str, Callable[[Deployment], None]] = {
-    f"{KEYRINGS}/concourse-ci-machine-nvidia.gpg": somebodys_key,
-    DRIVERS_PIN: a_unit_in_a_container,
-    f"{MEMORY}/turns.json": a_restart_of_both,
     f"{MEMORY}/web-signalled": a_new_certificate,
     f"{MEMORY}/kept": somebodys_file,
     f"{MEMORY}/restart": restarted,
+    f"{KEYRINGS}/concourse-ci-machine-nvidia.gpg": somebodys_key,
+    DRIVERS_PIN: a_unit_in_a_container,
+    f"{MEMORY}/turns.json": a_restart_of_both,
     f"{MEMORY}/gpu/offer-pending.json": another_look_at_the_gpus,
     f"{MEMORY}/attempts.json": a_failure,
     f"{MEMORY}/downloads": a_download_that_is_kept,
