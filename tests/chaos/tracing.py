@@ -5,7 +5,8 @@ own system calls that changed something is a place to kill it before, which is a
 before.  So are the start of each of its children (the child lives on, as it would) and, where
 the child changed a file, its end.  A question that changes nothing and was asked before is left
 out: the machine is in the state of the place before.  Of many writes in a row to one file, the
-first, one in the middle and the last are taken.
+first, one in the middle and the last are taken; of many changes in a row within a folder that has
+a passing name, being made or on its way out, five.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ _TRACED = f"{_FILES},kill,{_STARTS},execve,close,exit_group"
 _TRACE = "/run/chaos-trace"
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+)")
 _CALL = re.compile(r"(\d+) +(\w+)\(")
+_WRITTEN = re.compile(r"before p?write\w*\(\d+<(.*?)(-journal)?>")  # SQLite's is one file
+_PASSING = re.compile(
+    r'[<"](/[^">]*/\.[^/">]+\.[0-9a-f]{8}\.tmp)[/>"]'
+)  # as files.sibling names it
 # Juju's own: what ops keeps in the charm's folder, and the hook tools.
 _JUJUS = "/var/lib/juju/"
 
@@ -66,7 +71,7 @@ def prepare(machine: Machine) -> None:
 def traced(unit: Unit, name: str) -> tuple[Run, list[Place]]:
     """Run a hook undisturbed; return it and every place where it can be killed."""
     run = _under(unit, name, "-f", "--seccomp-bpf", f"--trace={_TRACED}")
-    return run, _places(_read(unit.machine))
+    return run, places(_read(unit.machine))
 
 
 def killed(unit: Unit, name: str, place: Place) -> str:
@@ -102,8 +107,8 @@ class _Places:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._found: list[Place] = []
-        self._stream: list[Place] = []  # writes in a row to one file
-        self._file = ""
+        self._row: list[Place] = []  # changes in a row to one file, or within one passing folder
+        self._of: tuple[str, int] = ("", 0)  # which, and how many of them are taken
 
     def count(self, call: str) -> None:
         self._counts[call] += 1
@@ -111,28 +116,38 @@ class _Places:
     def add(self, call: str, what: str) -> None:
         """Take the call that was counted last."""
         place = Place(0, call, self._counts[call], what)
-        found = re.match(r"before p?write\w*\(\d+<(.*?)(-journal)?>", what)  # SQLite's is one file
-        file = found[1] if found else ""
-        if file != self._file:
-            self._end_stream()
-        self._file = file
-        (self._stream if file else self._found).append(place)
+        of = _row_of(what)
+        if of != self._of:
+            self._end_row()
+        self._of = of
+        (self._row if of[1] else self._found).append(place)
 
-    def _end_stream(self) -> None:
-        last = len(self._stream) - 1
-        self._found += [self._stream[index] for index in sorted({0, last // 2, last}) if last >= 0]
-        self._stream.clear()
+    def _end_row(self) -> None:
+        last, most = len(self._row) - 1, self._of[1]
+        taken = {last * step // (most - 1) for step in range(most)} if self._row else set()
+        self._found += [self._row[index] for index in sorted(taken)]
+        self._row.clear()
 
     def end(self) -> list[Place]:
-        self._end_stream()
+        self._end_row()
         return [replace(place, number=number) for number, place in enumerate(self._found, 1)]
 
 
-def _places(trace: str) -> list[Place]:
+def _row_of(what: str) -> tuple[str, int]:
+    """Return what a change belongs to of which few are taken, and how many; "" and 0 if nothing."""
+    for pattern, most in ((_PASSING, 5), (_WRITTEN, 3)):
+        found = pattern.search(what)
+        if found:
+            return found[1], most
+    return "", 0
+
+
+def places(trace: str) -> list[Place]:
+    """Return where the hook of a trace can be killed: its first line is the hook's own."""
     lines = trace.splitlines()
     hook = lines[0].split()[0]
     children = _children(lines, hook)
-    places = _Places()
+    found = _Places()
     pending: _Child | None = None  # started, its parent has made no other call yet
     unsettled = False  # a child has changed something since the last place
     asked: set[str] = set()
@@ -141,22 +156,22 @@ def _places(trace: str) -> list[Place]:
         if begun is None or begun[1] != hook:
             continue
         call = begun[2]
-        places.count(call)
+        found.count(call)
         if call in _STARTS.split(","):
             pending = children.get(number)
             if pending and unsettled:
-                places.add(call, f"before starting {pending.argv}")
+                found.add(call, f"before starting {pending.argv}")
                 unsettled = False
         elif call == "close" and pending:
             if pending.changes or pending.argv not in asked:
-                places.add(call, f"after starting {pending.argv}")
+                found.add(call, f"after starting {pending.argv}")
             asked.add(pending.argv)
             unsettled, pending = pending.changes, None
         elif call == "exit_group" or _changes(line):
             text = re.sub(r"AT_FDCWD<[^>]*>, ", "", line.split(None, 1)[1])
-            places.add(call, f"before {text.rpartition(')')[0][:110]})")
+            found.add(call, f"before {text.rpartition(')')[0][:110]})")
             unsettled = False
-    return places.end()
+    return found.end()
 
 
 def _children(lines: list[str], hook: str) -> dict[int, _Child]:
