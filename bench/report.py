@@ -39,7 +39,8 @@ def document(rows: Sequence[Row], where: str, root: Path = SOURCE) -> None:
     """Put the figures into the documentation, between marks that stay.
 
     Args:
-        rows: all of them for docs/explanation/cost.md; those with a goal for README.
+        rows: all of them for docs/explanation/cost.md; for README those with a goal that need no
+            explanation.
         where: the machine.
         root: the source tree.
     """
@@ -48,7 +49,9 @@ def document(rows: Sequence[Row], where: str, root: Path = SOURCE) -> None:
     folder = root / "docs/explanation"
     (folder / "overhead.svg").write_text(picture(rows, where), encoding="utf-8")
     _fill(folder / "cost.md", f"{said}\n\n{table.markdown(rows)}")
-    short = [row for row in rows if row.goal and " at once" not in row.name]
+    short = [
+        row for row in rows if row.goal and row.group != "alone" and " at once" not in row.name
+    ]
     _fill(root / "README.md", f"{said}\n\n{table.markdown(short)}")
 
 
