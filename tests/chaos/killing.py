@@ -188,7 +188,8 @@ def _kill(chaos: Chaos, lab: Lab, procedure: Procedure, place: Place, wanted: Wa
     lab.begin(procedure)
     if not tracing.killed(lab.unit, "config-changed", place):
         return  # a question that this run did not ask as often
-    with chaos.case(PROMISE.format(procedure.name), str(place.number)):  # names hold chance
+    # Its number finds a place again; what it does there holds temporary names and contents.
+    with chaos.case(PROMISE.format(procedure.name), str(place.number)):
         lab.create_containers()
         found = lab.finish(procedure)
         different = {*footprint.changes(wanted.files, found)} - wanted.chance

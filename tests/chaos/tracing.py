@@ -31,9 +31,8 @@ _TRACE = "/run/chaos-trace"
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+)")
 _CALL = re.compile(r"(\d+) +(\w+)\(")
 _WRITTEN = re.compile(r"before p?write\w*\(\d+<(.*?)(-journal)?>")  # SQLite's is one file
-_PASSING = re.compile(
-    r'[<"](/[^">]*/\.[^/">]+\.[0-9a-f]{8}\.tmp)[/>"]'
-)  # as files.sibling names it
+# A folder under a name of files.sibling's.
+_PASSING = re.compile(r'[<"](/[^">]*/\.[^/">]+\.[0-9a-f]{8}\.tmp)[/>"]')
 # Juju's own: what ops keeps in the charm's folder, and the hook tools.
 _JUJUS = "/var/lib/juju/"
 

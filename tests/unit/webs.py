@@ -8,6 +8,7 @@ import shlex
 import struct
 
 from host import Layout
+from tests.unit.unit_properties import shown
 
 
 def rsa_line(seed: int = 1, bits: int = 2048) -> str:
@@ -76,19 +77,7 @@ class Programs:
         path.chmod(0o755)
 
     def has(self, **properties: object) -> None:
-        shown = {
-            "LoadState": "loaded",
-            "ActiveState": "inactive",
-            "SubState": "dead",
-            "MainPID": 0,
-            "Result": "success",
-            "UnitFileState": "enabled",
-            "NeedDaemonReload": "no",
-            "InvocationID": "run1",
-            **properties,
-        }
-        text = "".join(f"{name}={value}\n" for name, value in shown.items())
-        (self.answers / "show").write_text(text)
+        (self.answers / "show").write_text(shown(**{"InvocationID": "run1", **properties}))
 
     def runs(self, environment: dict[str, str], pid: int = 4711, **properties: object) -> None:
         self.has(ActiveState="active", SubState="running", MainPID=pid, **properties)

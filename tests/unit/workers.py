@@ -10,6 +10,7 @@ import time
 from concourse.worker import WorkerWish
 from host import Layout
 from tests.unit.systemd_env import read_environment_file
+from tests.unit.unit_properties import shown
 
 
 def public(kind: str = "ssh-rsa", inner: str | None = None, body: bytes = b"\0\0\0\1x") -> str:
@@ -50,19 +51,9 @@ class Systemd:
         (self._answers / what).write_text(text)
 
     def has(self, **properties: object) -> None:
-        shown = {
-            "LoadState": "loaded",
-            "ActiveState": "inactive",
-            "SubState": "dead",
-            "MainPID": 0,
-            "Result": "success",
-            "UnitFileState": "enabled",
-            "NeedDaemonReload": "no",
-            "InvocationID": "abc",
-            "ActiveEnterTimestampMonotonic": int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6),
-            **properties,
-        }
-        self.answer("show", "".join(f"{name}={value}\n" for name, value in shown.items()))
+        entered = int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)
+        default = {"InvocationID": "abc", "ActiveEnterTimestampMonotonic": entered}
+        self.answer("show", shown(**{**default, **properties}))
 
     def runs(self, pid: int = 4711, **properties: object) -> None:
         self.has(ActiveState="active", SubState="running", MainPID=pid, **properties)
