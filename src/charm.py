@@ -44,6 +44,7 @@ class ConcourseCharm(ops.CharmBase):
     def __init__(self, framework: ops.Framework) -> None:
         super().__init__(framework)
         self._told.set_default(version="")
+        self._stopped = False
         self._certificates = certificates.Certificates(self)
         self._workload = Workload(self.layout, self._progress)
         for event in self._changing_events():
@@ -141,8 +142,12 @@ class ConcourseCharm(ops.CharmBase):
 
     def _on_stop(self, _: ops.EventBase) -> None:
         self._workload.remove()
+        self._stopped = True
 
     def _on_collect_status(self, event: ops.CollectStatusEvent) -> None:
+        if self._stopped and not self._workload.version:
+            event.add_status(ops.MaintenanceStatus("Concourse is removed from this machine"))
+            return
         try:
             wish = desired.read(self, self._certificates)
         except InvalidOption as error:

@@ -19,7 +19,8 @@ A part is a test module here.  It asks for the fixture `chaos` (`frame.Chaos`):
   names.  Without `part`, a test runs whole in both.
 - `tried` counts many small things at once (fuzzed inputs, say); `aside` counts what is no
   breach but has to be told (refusals during an announced restart).
-- `chaos.random` is seeded from `--seed` and the test's own name; everything random hangs off it.
+- `dice` are a case's random numbers, from `--seed`, the test and the case; everything random hangs
+  off them, so that `--case` repeats what was.
 
 `machine` and `world` are those of tests/functional: a booted copy of this machine with a GPU,
 one a module, and the world around it.  `units.py` has a deployed unit in it.

@@ -97,7 +97,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
     ledger = config.stash[_LEDGER]
     if not ledger.results:
@@ -106,5 +106,5 @@ def pytest_terminal_summary(
     terminalreporter.line(heading(ledger))
     terminalreporter.line("")
     terminalreporter.line(table(ledger))
-    if config.getoption("--record") and not ledger.broken:
+    if config.getoption("--record") and exitstatus == pytest.ExitCode.OK:
         record(ledger)

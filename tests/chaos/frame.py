@@ -77,17 +77,13 @@ class Ledger:
     def results(self) -> tuple[Result, ...]:
         return tuple(self._results.values())
 
-    @property
-    def broken(self) -> int:
-        return sum(result.broken for result in self.results)
-
 
 class Chaos:
     """What a test of the suite works with.
 
     Args:
         ledger: where its cases are counted.
-        name: the test's id; its random numbers come from it and the seed.
+        name: the test's id; its random numbers come from it, the seed and a case's name.
         only: the one case to run, to repeat a failure.
     """
 
@@ -97,8 +93,11 @@ class Chaos:
         self._only = only
         self.quick = ledger.quick
         self.seed = ledger.seed
-        self.random = random.Random(f"{ledger.seed} {name.rpartition('/')[2]}")
         self.repeat = ""  # the command that repeats the broken case
+
+    def dice(self, case: str = "") -> random.Random:
+        """Return the random numbers of a case, the same whichever other cases are tried."""
+        return random.Random(f"{self.seed} {self._name.rpartition('/')[2]} {case}")
 
     def part(self, items: Sequence[T], *, quick: int) -> list[T]:
         """Return those of some cases that this run tries, in their order.
@@ -111,7 +110,7 @@ class Chaos:
             return [item for item in items if f"{item} ".startswith(f"{self._only} ")]
         if not self.quick or len(items) <= quick:
             return list(items)
-        return [items[index] for index in sorted(self.random.sample(range(len(items)), quick))]
+        return [items[index] for index in sorted(self.dice().sample(range(len(items)), quick))]
 
     @contextmanager
     def case(self, promise: str, name: str = "") -> Iterator[None]:
@@ -141,7 +140,7 @@ class Chaos:
         self._ledger.aside(promise, what, count)
 
     def _tell(self, name: str) -> None:
-        words = ["tox -e chaos --", f"--seed {self._ledger.seed}"]
+        words = ["tox -e chaos --", f"--seed={self._ledger.seed}"]
         words += ["--quick"] if self.quick else []
         words += [f"--case '{name}'"] if name else []
         self.repeat = " ".join([*words, f"'{self._name}'"])

@@ -62,6 +62,17 @@ def a_restart_of_both(deployment: Deployment) -> None:
     deployment.stage.settle()
 
 
+def a_worker_that_leaves(deployment: Deployment) -> None:
+    """The web is told that a worker of another application goes, which then retires."""
+    stage, controller = deployment.stage, deployment.stage.controller
+    stage.deploy("others", SECOND_MACHINE, deployment_mode="worker")
+    stage.relate(f"{APP}:web-tsa", "others:worker-tsa")
+    stage.settle()
+    controller.remove_unit("others/0")
+    goes = [one for one in controller.pending(controller.agents[UNIT]) if one.kind == "departed"]
+    controller.run(goes[0])
+
+
 def a_new_certificate(deployment: Deployment) -> None:
     deployment.authority.renew()
     deployment.stage.answer_all()
@@ -93,6 +104,7 @@ MOMENTS: dict[str, Callable[[Deployment], None]] = {
     f"{KEYRINGS}/concourse-ci-machine-nvidia.gpg": somebodys_key,
     DRIVERS_PIN: a_unit_in_a_container,
     f"{MEMORY}/turns.json": a_restart_of_both,
+    f"{MEMORY}/departed-workers.json": a_worker_that_leaves,
     f"{MEMORY}/gpu/offer-pending.json": another_look_at_the_gpus,
     f"{MEMORY}/attempts.json": a_failure,
     f"{MEMORY}/downloads": a_download_that_is_kept,

@@ -197,7 +197,7 @@ def fuzz(chaos: Chaos, name: str, strategy: st.SearchStrategy[Any], check: Calla
         suppress_health_check=list(HealthCheck),
     )(given(strategy)(counted))
     with chaos.case(PROMISE, name):
-        hypothesis.seed(chaos.random.getrandbits(32))(run)()
+        hypothesis.seed(chaos.dice(name).getrandbits(32))(run)()
     chaos.tried(PROMISE, seen - 1, 0)
 
 

@@ -158,10 +158,11 @@ def test_hostile_calls(chaos: Chaos, tmp_path: Path) -> None:
         rounds = 15 if chaos.quick else 150
         for number, (shell, awk) in enumerate(PAIRS):
             rig = Rig(tmp_path / title / str(number), shell, awk)
+            dice = chaos.dice(f"{title} {number}")
             with chaos.case(PROMISE, title):
                 for _ in range(rounds):
-                    share(rig, chaos.random)
-                    PLAYS[title](rig, chaos.random)
+                    share(rig, dice)
+                    PLAYS[title](rig, dice)
             chaos.tried(PROMISE, rounds - 1, 0)
 
 
@@ -170,7 +171,7 @@ def test_hostile_specs(chaos: Chaos, tmp_path: Path) -> None:
     for number, (shell, awk) in enumerate(PAIRS):
         with chaos.case(PROMISE, awk):
             rig = Rig(tmp_path / str(number), shell, awk)
-            check_specs(rig, seed=chaos.random.getrandbits(30), count=count)
+            check_specs(rig, seed=chaos.dice(awk).getrandbits(30), count=count)
         chaos.tried(PROMISE, count - 1, 0)
 
 

@@ -26,7 +26,7 @@ def test_a_fuzzer_breaks_no_reader(chaos: Chaos, tmp_path: Path) -> None:
     seconds = QUICK_SECONDS if chaos.quick else SECONDS
     for target in chaos.part(TARGETS, quick=3):
         with chaos.case(PROMISE, target):
-            seed = chaos.random.getrandbits(31)
+            seed = chaos.dice(target).getrandbits(31)
             done = fuzz(target, tmp_path, f"-seed={seed}", f"-max_total_time={seconds}")
             assert done.returncode == 0, done.stderr[-4000:]
         runs = re.search(r"number_of_executed_units: (\d+)", done.stderr)

@@ -114,7 +114,8 @@ def test_next_hook_puts_it_right(chaos: Chaos, unit: Unit) -> None:
 
 
 def test_next_hook_puts_several_deeds_right(chaos: Chaos, unit: Unit) -> None:
-    several = [tuple(chaos.random.sample(DEEDS, 3)) for _ in range(10)]
+    dice = chaos.dice()
+    several = [tuple(dice.sample(DEEDS, 3)) for _ in range(10)]
     names = [" + ".join(map(str, deeds)) for deeds in several]
     for name in chaos.part(names, quick=1):
         with chaos.case(PROMISE, name):

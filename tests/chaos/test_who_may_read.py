@@ -23,7 +23,6 @@ SECRETS = (
     " that others can read"
 )
 PROBE = "/run/concourse-ci-machine-probe-…"
-DEPARTED = "/var/lib/concourse-ci-machine/departed-workers.json"
 # Rows that such a deployment doesn't have at this moment, and when there is one.
 SOMETIMES = {
     "/usr/share/keyrings/concourse-ci-machine-nvidia.gpg": "somebody else's key in the usual place",
@@ -34,7 +33,7 @@ SOMETIMES = {
     "/var/lib/concourse-ci-machine/drained": "while drained",
     "/var/lib/concourse-ci-machine/restart": "after restart-services",
     "/var/lib/concourse-ci-machine/turns.json": "while several workers take turns",
-    DEPARTED: "after a worker of another application left",
+    "/var/lib/concourse-ci-machine/departed-workers.json": "after a worker left",
     "/var/lib/concourse-ci-machine/web-signalled": "after a certificate or a key came anew",
     "/var/lib/concourse-ci-machine/gpu/offer-pending.json": "between two looks at the GPUs",
     "/var/lib/concourse-ci-machine/kept": "where something had to make way",
@@ -218,7 +217,7 @@ def test_what_is_there_while_a_probe_runs(chaos: Chaos, deployment: Deployment) 
 
 def test_what_is_there_at_times(chaos: Chaos, deployment: Deployment) -> None:
     rows = listing.rows()
-    assert {*MOMENTS, PROBE, DEPARTED} == SOMETIMES.keys()
+    assert {*MOMENTS, PROBE} == SOMETIMES.keys()
     for path, happens in MOMENTS.items():
         with chaos.case(FILES, path):
             happens(deployment)

@@ -84,6 +84,7 @@ class FakeWorkload:
 
     def remove(self) -> None:
         self.removed += 1
+        self.seen = replace(self.seen, version="")
 
     @property
     def web(self) -> FakeWorkload:

@@ -256,9 +256,20 @@ def test_an_attached_release_is_used_and_an_empty_one_is_not(
 def test_stop_and_remove_take_the_worker_out(
     name: str, context: testing.Context[charm.ConcourseCharm], workload: FakeWorkload
 ) -> None:
-    context.run(event(context, name), state(web()))
+    out = context.run(event(context, name), state(web()))
     assert workload.removed == 1
     assert not workload.wishes
+    assert out.unit_status == testing.MaintenanceStatus("Concourse is removed from this machine")
+
+
+def test_a_stop_that_could_not_remove_everything_says_what_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+    context: testing.Context[charm.ConcourseCharm],
+    workload: FakeWorkload,
+) -> None:
+    monkeypatch.setattr(workload, "remove", lambda: None)
+    out = context.run(context.on.stop(), state(web()))
+    assert out.unit_status == testing.ActiveStatus("Worker ready")
 
 
 def test_retry_gpu_reconciles_at_once_and_shows_the_status(
