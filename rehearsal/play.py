@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -155,8 +156,7 @@ def earlier_charm(revision: str, machine: Machine, screen: Screen) -> Path:
     Raises:
         MachineError: there is no such commit here, or it can't be assembled.
     """
-    tree = machine.place / "earlier"
-    tree.mkdir()
+    tree = Path(tempfile.mkdtemp(prefix="earlier-", dir=machine.place))
     git = ["git", "-c", f"safe.directory={SOURCE}", "-C", str(SOURCE), "archive", revision]
     with (machine.place / "earlier.tar").open("w+b") as archive:
         done = subprocess.run(
@@ -170,7 +170,7 @@ def earlier_charm(revision: str, machine: Machine, screen: Screen) -> Path:
         archive.seek(0)
         with tarfile.open(fileobj=archive) as content:
             content.extractall(tree)
-    return _assembled(tree, machine.place / "earlier-charm", machine, screen)
+    return _assembled(tree, machine.place / f"{tree.name}-charm", machine, screen)
 
 
 def _assembled(source: Path, folder: Path, machine: Machine, screen: Screen) -> Path:

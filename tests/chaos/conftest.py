@@ -19,10 +19,19 @@ from tests.functional.conftest import inside, machine, world
 
 __all__ = ["inside", "machine", "world"]
 
-# What takes minutes in its smallest form: CI's part has ten.
-_NOT_QUICK = ("test_load.py", "test_who_may_read.py")
-# Minutes each: begun last, they would leave the other processors without work.
-_LONGEST = ("test_killed_once_set_up.py", "test_load.py", "test_killed_setting_up.py")
+# What takes minutes in its smallest form: CI's part has ten; and what CI does besides.
+_NOT_QUICK = ("test_load.py", "test_who_may_read.py", "test_refresh.py")
+# The longest first: begun last, they would leave the other processors without work.  A process
+# takes its next module when it has two tests left, and "under load" has two and the longest way.
+_LONGEST = (
+    "test_killed_once_set_up.py",
+    "test_load.py",
+    "test_refresh.py",
+    "test_killed_setting_up.py",
+    "test_bad_machine.py",
+    "test_upgrades.py",
+    "test_who_may_read.py",
+)
 _LEDGER = pytest.StashKey[Ledger]()
 
 

@@ -16,7 +16,7 @@ from tests.chaos import tracing
 from tests.chaos.frame import Chaos
 from tests.chaos.snapshots import Snapshot
 from tests.chaos.tracing import Place
-from tests.chaos.units import CPU, GPU, follow, installed, settle
+from tests.chaos.units import CPU, GPU, follow, installed, leave_the_archive, settle
 
 PROMISE = (
     "Killed (SIGKILL) before and after every call of {} that changes the machine, and at its"
@@ -47,21 +47,18 @@ class Procedure:
         return self.name.replace(" ", "-")
 
 
+# What is not compared as files: the commands that tell it.
+_TOLD = ("dpkg-divert --list", "dpkg-query -W -f '${Package} ${Version} ${Status}\\n'")
+# Prints each release that has no original runc.
+_TORN_TREES = (
+    "for tree in /opt/concourse-releases/*; do\n"
+    '  [ -e "$tree/bin/runc.real" ] || [ "$(head -c 4 "$tree/bin/runc" | tail -c 3)" = ELF ]'
+    ' || echo "$tree"\ndone'
+)
+# When the GPU was last proved: a time, so its content is no state to compare.
+_PROVED = "/var/lib/concourse-ci-machine/gpu/proved"
 # The states of a machine to begin with; the second is what undo leaves.
 BARE, UNDONE, SET_UP = "bare", "undone", "set up"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What an undisturbed run makes of a machine's files.
-
-    Attributes:
-        files: those that it changes.
-        chance: those that two such runs make differently: times are no state to compare.
-    """
-
-    files: Footprint
-    chance: frozenset[str]
 
 
 class Lab:
@@ -77,7 +74,7 @@ class Lab:
         self.unit = installed(machine, world, charm, enable_gpu=False)
         world.offer_release(release.NEXT_VERSION)
         tracing.prepare(machine)
-        _leave_the_archive(machine)
+        leave_the_archive(machine)
         for handle in _HANDLES:
             bundle(machine, handle, task=handle.endswith("task"))
         self._plain = dict(self.unit.model.config)
@@ -108,24 +105,34 @@ class Lab:
         follow(self.unit, procedure.release)
 
     def finish(self, procedure: Procedure) -> Footprint:
-        """Run the next hook; return what of the machine's files is not as in the beginning.
+        """Run the next hook; return what of the machine is not as in the beginning.
 
         A tree that is no longer current goes when no process uses it any more: a matter of
-        when the worker restarts, and of a later hook.
+        when the worker restarts, and of a later hook.  Until then it is whole.
+
+        Returns:
+            The files by path; and under the commands that tell them, dpkg's diversions, the
+            packages and the unit's status.
         """
         run = self.unit.hook("config-changed")
         assert run.code == 0, run.trouble
         current = self.machine.shell("readlink -f /opt/concourse").strip()
-        found = self._snapshots[procedure.begins].changed()
         old = current.rpartition("/")[2] != release.VERSION
-        return {path: what for path, what in found.items() if not _is_passing(path, of_old=old)}
+        torn = self.machine.shell(_TORN_TREES).split()
+        assert not torn, f"trees without an original runc: {torn}"
+        changed = self._snapshots[procedure.begins].changed()
+        found = {path: what for path, what in changed.items() if not _is_passing(path, of_old=old)}
+        if _PROVED in found:
+            found[_PROVED] = found[_PROVED][:3]
+        told = {command: (self.machine.shell(command),) for command in _TOLD}
+        return {**found, **told, "juju status": self.unit.model.status}
 
-    def undisturbed(self, procedure: Procedure) -> Wanted:
-        """Run a procedure twice without killing it."""
+    def undisturbed(self, procedure: Procedure) -> Footprint:
+        """Run a procedure without killing it; return what `finish` does."""
         self.begin(procedure)
-        files = self.finish(procedure)
-        self.begin(procedure)
-        return Wanted(files, frozenset(footprint.changes(files, self.finish(procedure))))
+        state = self.finish(procedure)
+        self.create_containers()  # so whatever ends in this state can
+        return state
 
     def create_containers(self) -> None:
         """Create a check's and a task's container through the name that containerd's shim calls.
@@ -157,19 +164,6 @@ def _is_passing(path: str, *, of_old: bool) -> bool:
     return tree is not None and (bool(tree[2]) or (of_old and tree[1] == release.VERSION))
 
 
-def _leave_the_archive(machine: Machine) -> None:
-    """Leave apt the world's repositories alone: a distribution's lists are half of its time."""
-    machine.shell(
-        "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends jq\n"
-        "for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do\n"
-        '    case "$file" in */stand-in-archive.sources) continue ;; esac\n'
-        '    [ ! -e "$file" ] || mv "$file" "$file.aside"\n'
-        "done\n"
-        "apt-get update -qq",
-        timeout=300,
-    )
-
-
 def kill_everywhere(chaos: Chaos, lab: Lab, procedure: Procedure) -> None:
     """Kill a procedure's hook at each of its places that this run tries."""
     lab.begin(procedure)
@@ -179,21 +173,21 @@ def kill_everywhere(chaos: Chaos, lab: Lab, procedure: Procedure) -> None:
     known = {place.what for place in lab.tried} if procedure.begins == BARE else set()
     wanted = lab.undisturbed(procedure)
     for place in chaos.part([one for one in places if one.what not in known], quick=_QUICK):
-        lab.tried.append(place)
         _kill(chaos, lab, procedure, place, wanted)
 
 
-def _kill(chaos: Chaos, lab: Lab, procedure: Procedure, place: Place, wanted: Wanted) -> None:
+def _kill(chaos: Chaos, lab: Lab, procedure: Procedure, place: Place, wanted: Footprint) -> None:
     """Kill the procedure's hook at a place, and hold the machine to the promise."""
+    promise = PROMISE.format(procedure.name)
     lab.begin(procedure)
     if not tracing.killed(lab.unit, "config-changed", place):
-        return  # a question that this run did not ask as often
+        # A question that this run did not ask as often.
+        chaos.aside(promise, "places that a run did not come to again", 1)
+        return
+    lab.tried.append(place)
     # Its number finds a place again; what it does there holds temporary names and contents.
-    with chaos.case(PROMISE.format(procedure.name), str(place.number)):
+    with chaos.case(promise, str(place.number)):
         lab.create_containers()
         found = lab.finish(procedure)
-        different = {*footprint.changes(wanted.files, found)} - wanted.chance
-        assert not different, {
-            path: (wanted.files.get(path), found.get(path)) for path in different
-        }
-        lab.create_containers()
+        different = footprint.changes(wanted, found)
+        assert not different, {path: (wanted.get(path), found.get(path)) for path in different}

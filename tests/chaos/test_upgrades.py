@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from rehearsal.containers import bundle, devices, running
+from rehearsal.containers import devices, running
 from rehearsal.juju import Unit
 from rehearsal.machine import Machine
 from rehearsal.standins import release
 from rehearsal.world import World
+from tests.chaos.chain import docker_devices, put_right
 from tests.chaos.frame import Chaos
-from tests.chaos.units import GPU, assemble, follow, installed, settle
+from tests.chaos.units import GPU, assemble, follow, installed, leave_the_archive, settle
 
 PROMISE = (
     "The toolkit is upgraded, downgraded, removed, purged or reinstalled, or somebody's hands or"
@@ -28,7 +29,7 @@ _PACKAGES = (
     " libnvidia-container1"
 )
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0"
-_DOCKER = "chaos-docker"
+_HOOKS = ("config-changed", "update-status")  # what comes next may be either
 
 
 def _install(version: str) -> str:
@@ -49,6 +50,7 @@ class Deed:
 
 DEEDS = (
     Deed("apt upgrades the toolkit", _install("1.20.1-1")),
+    Deed("apt upgrades what it may of the toolkit", f"{_APT} install --only-upgrade {_PACKAGES}"),
     Deed("apt downgrades the toolkit", _install("1.18.2-1")),
     Deed("apt downgrades the toolkit below the safe floor", _install("1.17.0-1")),
     Deed("apt removes the toolkit", f"{_APT} remove {_PACKAGES}"),
@@ -82,7 +84,7 @@ DEEDS = (
         "dpkg-divert --quiet --local --no-rename --remove /usr/bin/nvidia-container-runtime",
     ),
     Deed(
-        "another charm wraps both runtimes its own way",
+        _WRAPS := "another charm wraps both runtimes its own way",
         "for name in /opt/concourse/bin/runc /usr/bin/nvidia-container-runtime; do\n"
         "  mv $name $name.real\n"
         "  printf '#!/bin/sh\\nexport NVIDIA_VISIBLE_DEVICES=all\\nexec %s.real \"$@\"\\n' $name"
@@ -99,6 +101,7 @@ DEEDS = (
 @pytest.fixture(scope="module")
 def unit(machine: Machine, world: World, tmp_path_factory: pytest.TempPathFactory) -> Unit:
     """A worker whose tasks have the GPU."""
+    leave_the_archive(machine)
     charm = assemble(machine, tmp_path_factory.mktemp("charm"))
     unit = installed(machine, world, charm, enable_gpu=True)
     settle(unit, GPU)
@@ -110,7 +113,18 @@ def test_next_hook_puts_it_right(chaos: Chaos, unit: Unit) -> None:
         with chaos.case(PROMISE, str(deed)):
             unit.machine.shell(deed.script, timeout=120)
             assert docker_devices(unit.machine) in (None, ["nvidia0"])
-            put_right(unit)
+            put_right(unit, chaos.dice(str(deed)).choice(_HOOKS))
+
+
+def test_another_charm_that_comes_back_piles_nothing_up(chaos: Chaos, unit: Unit) -> None:
+    wraps = next(deed for deed in DEEDS if deed.name == _WRAPS)
+    runtimes = "cd /opt/concourse/bin; ls -1F . /usr/bin/nvidia-container-runtime*"
+    before = unit.machine.shell(runtimes)
+    for turn in range(1 if chaos.quick else 4):
+        with chaos.case(PROMISE, f"it comes back: {turn + 1}"):
+            unit.machine.shell(wraps.script, timeout=120)
+            put_right(unit, "update-status")
+            assert unit.machine.shell(runtimes) == before
 
 
 def test_next_hook_puts_several_deeds_right(chaos: Chaos, unit: Unit) -> None:
@@ -123,44 +137,7 @@ def test_next_hook_puts_several_deeds_right(chaos: Chaos, unit: Unit) -> None:
                 # Where one has taken away what the next works on, that one fails half-way.
                 unit.machine.run(["sh", "-c", deed.script], timeout=120, check=False)
             assert docker_devices(unit.machine) in (None, ["nvidia0"])
-            put_right(unit)
-
-
-def put_right(unit: Unit) -> None:
-    """Run the next hook and hold the machine to the promise."""
-    machine = unit.machine
-    run = unit.hook("config-changed")
-    assert run.code == 0, run.trouble
-    checks = unit.action("verify-gpu")
-    assert checks.failure is None, (checks.results, run.log)
-    head = machine.shell("head -c 4 /opt/concourse/bin/runc.real | tail -c 3")
-    assert head == "ELF", "runc.real is no original"
-    real = machine.shell("head -n 1 /usr/bin/nvidia-container-runtime.real").strip()
-    assert real == "#!/usr/bin/python3", "nvidia-container-runtime.real is no original"
-    assert docker_devices(machine) == ["nvidia0"]
-    with running(machine, "chaos-task", task=True):
-        assert "nvidia0" in devices(machine, "chaos-task")
-    with running(machine, "chaos-check", task=False, env={"NVIDIA_VISIBLE_DEVICES": "all"}):
-        assert devices(machine, "chaos-check") == ()
-
-
-def docker_devices(machine: Machine) -> list[str] | None:
-    """Return the GPUs of a container that is made as Docker makes them; None if it isn't made."""
-    folder = bundle(machine, _DOCKER, task=False, env={"NVIDIA_VISIBLE_DEVICES": "all"})
-    runtime = "timeout 20 /usr/bin/nvidia-container-runtime --root /run/docker-runc"
-    script = (
-        f"cd {folder}\nmv spec.json config.json\n"
-        f"{runtime} create --bundle {folder} {_DOCKER} </dev/null >/dev/null 2>&1 || exit 9\n"
-        f"{runtime} start {_DOCKER}\n"
-        f"{runtime} exec {_DOCKER} /bin/ls /dev\n"
-        f"{runtime} delete --force {_DOCKER}\n"
-        f"rm -r {folder}"
-    )
-    done = machine.run(["sh", "-ec", script], timeout=120, check=False)
-    if done.returncode == 9:
-        return None
-    assert done.returncode == 0, done.stderr
-    return [name for name in done.stdout.split() if name in ("nvidia0", "nvidia1")]
+            put_right(unit, chaos.dice(name).choice(_HOOKS))
 
 
 def test_concourse_is_upgraded_under_running_tasks(chaos: Chaos, unit: Unit, world: World) -> None:

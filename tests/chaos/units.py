@@ -25,6 +25,19 @@ def assemble(machine: Machine, folder: Path) -> Path:
     return folder
 
 
+def leave_the_archive(machine: Machine) -> None:
+    """Leave apt the world's repositories alone: a distribution's lists are half of its time."""
+    machine.shell(
+        "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends jq\n"
+        "for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do\n"
+        '    case "$file" in */stand-in-archive.sources) continue ;; esac\n'
+        '    [ ! -e "$file" ] || mv "$file" "$file.aside"\n'
+        "done\n"
+        "apt-get update -qq",
+        timeout=300,
+    )
+
+
 def installed(machine: Machine, world: World, charm: Path, **options: object) -> Unit:
     """Return a worker unit, related to the world's web, on which no hook has run yet.
 
