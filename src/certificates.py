@@ -12,6 +12,7 @@ import ipaddress
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 RELATION = "certificates"
 _LONGEST_COMMON_NAME = 64  # characters (RFC 5280, A.1: ub-common-name)
+_FIELDS = ("certificates", "request_errors", "capabilities")  # of the provider, in JSON
+# RecursionError comes of JSON that is nested too deeply.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _NO_ADDRESSES = 101  # the interface's code for a request that names addresses
 
 
@@ -213,15 +217,28 @@ def _chain(given: ProviderCertificate) -> str:
 def _flaw(bag: ops.RelationDataContent) -> str:
     """Return what can't be read of a provider's data, which the library would fail at."""
     from charmlibs.interfaces import tls_certificates as library
+    from cryptography import x509
 
-    where = "certificates"
+    where = ""
+    said: dict[str, Any] = {}
     try:
-        said: Any = json.loads(bag.get("certificates", "[]"))
-        for number, entry in enumerate(said, start=1):
+        for where in _FIELDS:
+            said[where] = json.loads(bag.get(where, "[]"))
+        for number, entry in enumerate(said["certificates"], start=1):
             where = f"certificate {number}"
             for pem in (entry["certificate"], entry["ca"], *(entry.get("chain") or ())):
-                library.Certificate.from_string(pem)
+                _ = library.Certificate.from_string(pem).is_ca  # reads all extensions
             library.CertificateSigningRequest.from_string(entry["certificate_signing_request"])
-    except (ValueError, KeyError, TypeError, AttributeError, library.TLSCertificatesError) as error:
-        return f"{where}: {shown(str(error), 80)}"
+        for number, entry in enumerate(said["request_errors"], start=1):
+            where = f"request error {number}"
+            with suppress(library.TLSCertificatesError):  # the library leaves it out
+                library.CertificateSigningRequest.from_string(entry["csr"])
+    except (
+        *_UNREADABLE,
+        library.TLSCertificatesError,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
+        return f"{where}: {shown(str(error) or type(error).__name__, 80)}"
     return ""

@@ -14,6 +14,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from enum import Enum
 
+from concourse.environment import unfit
+
 # The modes that Concourse takes, and libpq's default, which it doesn't
 # (flag/postgres_config.go, v8.3.0).
 SSL_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
@@ -106,7 +108,7 @@ def text(name: str, value: str, longest: int = 1024) -> str:
         raise Malformed(name, "is empty")
     if len(value.encode(errors="replace")) > longest:
         raise Malformed(name, "is too long")
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
+    if unfit(value) or any(unicodedata.category(char) == "Cc" for char in value):
         raise Malformed(name, "holds a control character")
     return value
 

@@ -38,6 +38,7 @@ MODES = ("auto", "all", "web", "worker")
 LOG_LEVELS = ("debug", "info", "error", "fatal")
 BAGGAGECLAIM_DRIVERS = ("auto", "overlay", "naive", "btrfs")
 TSA_RELATION = "worker-tsa"
+_URL = r"https?://[!#-&(-\[\]-~]{1,500}"  # no quotes and no backslash
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _release(charm: ops.CharmBase, web: tsa.Web | None, proxies: Mapping[str, st
     """The web's release where there is one: web and workers must be of one version."""
     config = charm.config
     version = text(config, "concourse-version", r"\d{1,4}\.\d{1,4}\.\d{1,4}", "a release, X.Y.Z")
-    url = text(config, "concourse-release-url", r"https?://[^\s\"'\\]{1,500}", "an http(s) address")
+    url = text(config, "concourse-release-url", _URL, "an http(s) address in ASCII")
     try:
         urlsplit(url)
     except ValueError as error:

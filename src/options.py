@@ -7,6 +7,10 @@ import re
 
 import ops
 
+_MOST_ADDRESSES = 32
+# ipaddress takes anything at all as an IPv6 address' zone.
+_ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]{1,15})?")
+
 
 class InvalidOption(ValueError):
     """An option holds something that it doesn't take; the text is the status."""
@@ -21,8 +25,9 @@ def choice(config: ops.ConfigData, option: str, allowed: tuple[str, ...]) -> str
 
 
 def choices(config: ops.ConfigData, option: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a comma-separated list, each of it one of those allowed."""
-    values = tuple(part.strip() for part in _value(config, option).split(",") if part.strip())
+    """Return a comma-separated list, each of it one of those allowed, and once."""
+    parts = (part.strip() for part in _value(config, option).split(","))
+    values = tuple(dict.fromkeys(part for part in parts if part))
     for value in values:
         if value not in allowed:
             raise InvalidOption(f"{option}={shown(value)} is not among: {', '.join(allowed)}")
@@ -30,9 +35,12 @@ def choices(config: ops.ConfigData, option: str, allowed: tuple[str, ...]) -> tu
 
 
 def text(config: ops.ConfigData, option: str, pattern: str, what: str) -> str:
-    """Return an option's value if all of it fits a pattern; `what` says what would."""
+    """Return an option's value if all of it fits a pattern; `what` says what would.
+
+    What can't be printed never does: it would end in files, logs and statuses.
+    """
     value = _value(config, option)
-    if re.fullmatch(pattern, value, re.ASCII):
+    if re.fullmatch(pattern, value, re.ASCII) and value.isprintable():
         return value
     raise InvalidOption(f"{option}={shown(value)} is not {what}")
 
@@ -48,18 +56,27 @@ def number(config: ops.ConfigData, option: str, least: int, most: int) -> int:
 def addresses(config: ops.ConfigData, option: str) -> str:
     """Return a comma-separated list of IP addresses, without spaces; "" for none."""
     value = _value(config, option).replace(" ", "")
-    try:
-        for address in value.split(",") if value else ():
-            ipaddress.ip_address(address)
-    except ValueError:
-        raise InvalidOption(f"{option}={shown(value)} is not a list of IP addresses") from None
+    several = value.split(",") if value else []
+    if len(several) > _MOST_ADDRESSES or not all(map(_is_address, several)):
+        raise InvalidOption(f"{option}={shown(value)} is not a list of IP addresses")
     return value
 
 
 def shown(value: str, most: int = 40) -> str:
     """Return an operator's value, or another charm's, as one short printable word for a status."""
-    return repr(value if len(value) <= most else f"{value[:most]}…")
+    word = repr(value if len(value) <= most else f"{value[:most]}…")
+    return word if len(word) <= 2 * most else f"{word[: 2 * most]}…"  # ten for one in \U0001ffff
 
 
 def _value(config: ops.ConfigData, option: str) -> str:
     return str(config.get(option, "")).strip()
+
+
+def _is_address(text: str) -> bool:
+    if not _ADDRESS.fullmatch(text):
+        return False
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

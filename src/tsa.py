@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import ops
 
 from concourse.keys import is_public_key
+from options import shown
 
 _HOST_KEY, _VERSION_KEY = "tsa-host-public-key", "concourse-version"
 _OF_A_WEB = ("tsa-host", "tsa-port", _HOST_KEY, _VERSION_KEY)
@@ -64,7 +65,7 @@ def read_web(relation: ops.Relation, unit: str = "") -> Web | None:
     if not key or not known:
         return None
     if version and not _VERSION.fullmatch(version):
-        raise ValueError(f"concourse-version is no release: {_shown(version)}")
+        raise ValueError(f"concourse-version is no release: {shown(version)}")
     return Web(known, public_key(key, _HOST_KEY), version)
 
 
@@ -110,7 +111,7 @@ def public_key(line: str, field: str) -> str:
     """
     stripped = line.strip()
     if not is_public_key(stripped):
-        raise ValueError(f"{field} is not one public-key line: {_shown(line)}")
+        raise ValueError(f"{field} is not one public-key line: {shown(line)}")
     return " ".join(stripped.split()[:2])
 
 
@@ -126,12 +127,7 @@ def _host(bag: ops.RelationDataContent) -> str:
     if not host or not port:
         return ""
     if not _HOST.fullmatch(host):
-        raise ValueError(f"tsa-host is neither a host name nor an address: {_shown(host)}")
-    if not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
-        raise ValueError(f"tsa-port is no port: {_shown(port)}")
+        raise ValueError(f"tsa-host is neither a host name nor an address: {shown(host)}")
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ValueError(f"tsa-port is no port: {shown(port)}")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _shown(text: str) -> str:
-    """Return hostile text as one short printable word."""
-    return repr(text if len(text) <= 40 else text[:40] + "…")

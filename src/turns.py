@@ -32,6 +32,7 @@ from files import read_text, write_file
 from host import Layout
 
 _TURN, _RENEWALS, _TURNS = "turn", "turn-renewals", "turns"
+_END = 10**15  # no request has a number of more digits
 # Seconds.  Longer than landing takes, which goes on without the agent, and than the longest
 # pause between two update-status that Juju allows (an hour).
 SILENCE = LAND_LIMIT + 900.0
@@ -57,9 +58,14 @@ class Turns:
 def read(application: Bag) -> Turns:
     """Return what the leader says in the application's bag."""
     try:
-        return Turns(**json.loads(application.get(_TURNS, "{}")))
-    except (ValueError, TypeError):  # another revision's; then nobody has a turn
+        said = Turns(**json.loads(application.get(_TURNS, "{}")))
+        units = {**said.now, **said.passed}
+        known = all(_place(unit) >= 0 for unit in units)
+        numbers = (said.last, *units.values())
+        whole = all(type(number) is int and 0 <= number < _END for number in numbers)
+    except (ValueError, TypeError, RecursionError):  # another revision's; then nobody has a turn
         return Turns()
+    return said if known and whole else Turns()
 
 
 def asked(unit: Bag) -> int:
@@ -85,7 +91,8 @@ def end(mine: MutableMapping[str, str]) -> None:
 
 def renew(mine: MutableMapping[str, str]) -> None:
     """Say that a unit whose turn it is is still there."""
-    mine[_RENEWALS] = str(int(mine.get(_RENEWALS, "0")) + 1)
+    before = mine.get(_RENEWALS, "")
+    mine[_RENEWALS] = str(int(before) + 1 if re.fullmatch("[0-9]{1,15}", before) else 1)
 
 
 def decide(

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import ops
 
 import peers
-from options import InvalidOption, text
+from options import InvalidOption, shown, text
 
 
 def of_unit(charm: ops.CharmBase) -> str:
@@ -32,12 +32,14 @@ def external_url(config: ops.ConfigData) -> str:
     """
     found = text(config, "external-url", r"(https?://[^\s\"'\\,]{1,500})?", "an http(s) address")
     host = _host(found)
-    if found and not host:
-        raise InvalidOption(f"external-url={found!r} is not an http(s) address")
+    if found and (not host or "%" in host):  # no browser knows an address' zone
+        raise InvalidOption(f"external-url={shown(found)} is not an http(s) address")
     if found and config["tls-enabled"] and not found.startswith("https:"):
-        raise InvalidOption(f"external-url={found!r} is not an https address: tls-enabled is true")
+        raise InvalidOption(
+            f"external-url={shown(found)} is not an https address: tls-enabled is true"
+        )
     if not host.isascii():
-        raise InvalidOption(f"external-url={found!r}: write its host in ASCII, as xn--...")
+        raise InvalidOption(f"external-url={shown(found)}: write its host in ASCII, as xn--...")
     return found.rstrip("/")
 
 

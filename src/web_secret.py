@@ -26,14 +26,14 @@ def read(charm: ops.CharmBase) -> WebSecrets | None:
         return None
     try:
         content = charm.model.get_secret(id=identity).get_content(refresh=True)
-    except (ops.SecretNotFoundError, ops.ModelError):
+        return WebSecrets(
+            session_signing_key=content["session-signing-key"],
+            tsa_host_key=content["tsa-host-key"],
+            admin_password=content["admin-password"],
+            encryption_key=content.get("encryption-key", ""),
+        )
+    except (ops.SecretNotFoundError, ops.ModelError, KeyError):  # KeyError: another one's id
         return None
-    return WebSecrets(
-        session_signing_key=content["session-signing-key"],
-        tsa_host_key=content["tsa-host-key"],
-        admin_password=content["admin-password"],
-        encryption_key=content.get("encryption-key", ""),
-    )
 
 
 def ensure(charm: ops.CharmBase, make: Callable[[], WebSecrets]) -> WebSecrets | None:

@@ -31,7 +31,8 @@ function read_request(   line, field) {
 # Counts the lease of a container, if it still counts, against each of its GPUs.
 function survey(path,   line, field, n, i, gpu) {
     line = first_line(path)
-    if (split(line, field, "\t") != 5 || field[1] == ENVIRON["handle"]) return
+    if (split(line, field, "\t") != 5) return
+    if (field[1] "" == ENVIRON["handle"] "") return  # as text: 01 and 1 are one number
     sub(/\/[^\/]*$/, "", path)
     if (!counts(path, field[1], field[2], field[3], field[4])) return
     n = split(field[5], gpu, ",")

@@ -22,6 +22,10 @@ from files import sync_dir
 
 TOP = "concourse"  # every member of a release lies below it
 _CHUNK = 1 << 20
+# tarfile's own, and what it and the system make of numbers, times, names and headers upon headers
+# that no tar program writes.
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+_ODD = (ValueError, OverflowError, RecursionError)
 
 
 def unpacked_size(tarball: Path) -> int:
@@ -65,8 +69,9 @@ def unpack(tarball: Path, target: Path, *, at: Callable[[int], None]) -> None:
                     _write(archive, member, target, folders)
             while plain.read(_CHUNK):  # to the end, so that gzip compares its checksum
                 pass
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ConcourseError(f"{tarball.name} is damaged or no release file ({error})") from error
+    except (*_DAMAGED, *_ODD) as error:
+        why = str(error)[:80]  # it can quote what the archive says
+        raise ConcourseError(f"{tarball.name} is damaged or no release file ({why})") from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "the disk ran full" if full else f"{error.strerror or error}"
@@ -115,7 +120,7 @@ def _write_file(source: IO[bytes] | None, path: Path, member: tarfile.TarInfo) -
 def _write_hard_link(target: Path, path: Path, member: tarfile.TarInfo) -> None:
     source = _inside(member.linkname, member)
     if source is None or not _is_plain(target, source):
-        raise _refused(member, f"links to {member.linkname!r}")
+        raise _refused(member, f"links to {_shown(member.linkname)}")
     os.link(target / source, path, follow_symlinks=False)
 
 
@@ -144,15 +149,17 @@ def _ensure_folder(
 
 
 def _check_link(relative: PurePosixPath, member: tarfile.TarInfo) -> None:
-    """Refuse a symbolic link that leads out of the tree."""
-    depth = len(relative.parts) - 1
+    """Refuse a symbolic link that leads out of the tree.
+
+    Behind another name, ".." could be the parent of wherever a link of that name leads.
+    """
     link = PurePosixPath(member.linkname)
-    if link.is_absolute() or not link.parts:
-        raise _refused(member, f"links to {member.linkname!r}")
-    for part in link.parts:
-        depth += -1 if part == ".." else 1
-        if depth < 0:
-            raise _refused(member, f"links to {member.linkname!r}")
+    names = list(link.parts)
+    for _ in relative.parts[:-1]:
+        if names[:1] == [".."]:
+            names.pop(0)
+    if link.is_absolute() or not link.parts or ".." in names:
+        raise _refused(member, f"links to {_shown(member.linkname)}")
 
 
 def _inside(name: str, member: tarfile.TarInfo) -> PurePosixPath | None:
@@ -170,5 +177,10 @@ def _inside(name: str, member: tarfile.TarInfo) -> PurePosixPath | None:
 
 def _refused(member: tarfile.TarInfo, why: str) -> ConcourseError:
     return ConcourseError(
-        f"the release file is not as Concourse makes it: {member.name[:100]!r} {why}"
+        f"the release file is not as Concourse makes it: {_shown(member.name)} {why}"
     )
+
+
+def _shown(name: str) -> str:
+    """Return a name as a sentence can quote it: printable, and short however long it is."""
+    return repr(name)[:100]

@@ -11,8 +11,18 @@ import re
 
 from concourse.errors import ConcourseError
 
+# What systemd drops a variable for, or the whole file: control characters but a tab, and what is
+# no character of Unicode, the noncharacters included (src/basic/utf8.c, unichar_is_valid).
+_ENDS = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+_UNFIT = re.compile(f"[\0-\x08\n-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef{_ENDS}]")
 _NEEDS_ESCAPE = re.compile(r'(["\\`$])')
 _LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
+
+
+def unfit(value: str) -> str:
+    """Return the first character of a value that no environment file can hold; "" if none is."""
+    found = _UNFIT.search(value)
+    return found[0] if found else ""
 
 
 def quoted(value: str) -> str:
@@ -22,11 +32,8 @@ def quoted(value: str) -> str:
         ConcourseError: systemd would drop the variable or the whole file, as it does for
             line breaks and other control characters.
     """
-    for character in value:
-        if (ord(character) < 32 and character != "\t") or ord(character) == 127:
-            raise ConcourseError(f"a setting holds the control character {character!r}")
-        if 0xD800 <= ord(character) <= 0xDFFF:
-            raise ConcourseError("a setting holds bytes that are no UTF-8 text")
+    if found := unfit(value):
+        raise ConcourseError(f"a setting holds {found!r}, a control character or no character")
     return '"' + _NEEDS_ESCAPE.sub(r"\\\1", value) + '"'
 
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from concourse.environment import unfit
+
 _NAME = re.compile(r"CONCOURSE_[A-Z0-9]+(?:_[A-Z0-9]+)*")
 _KEY = re.compile(r"[a-z](?:-?[a-z0-9])*")
-_LONGEST = 32_768  # characters of a value; Linux takes 128 KiB for one variable
+# In bytes.  Linux takes 128 KiB for one variable, and 2 MiB for all that a process is given
+# (execve(2)), of which web-env and web-secret-env may both have their share.
+_LONGEST = 32_768
+_LARGEST = 512 * 1024
 
 # What the charm sets on a worker, or must never be set there: with containerd, any
 # CONCOURSE_GARDEN_… variable keeps a worker from starting.
@@ -70,6 +75,7 @@ def parse(text: str, managed: Collection[str], option: str = "web-env") -> dict[
         if name in found:
             raise ValueError(f"{where}: {name} is there twice")
         found[name] = value
+    _check_all(found, option)
     return found
 
 
@@ -100,6 +106,7 @@ def secret_env(
         if name in found:
             raise ValueError(f"{where}: {name} is there twice")
         found[name] = value
+    _check_all(found, option)
     return found
 
 
@@ -115,17 +122,25 @@ def _check(where: str, name: str, value: str, managed: Collection[str]) -> None:
         raise ValueError(f"{where}: {name} is set by the charm")
     if not value:
         raise ValueError(f"{where}: {name} has no value")
-    if len(value) > _LONGEST:
-        raise ValueError(f"{where}: {name} is longer than {_LONGEST} characters")
-    for character in value:
-        code = ord(character)
-        if (code < 32 and character != "\t") or code == 127 or 0xD800 <= code <= 0xDFFF:
-            raise ValueError(
-                f"{where}: {name} holds a line break or another control character, which no "
-                "variable can"
-            )
+    if _size(value) > _LONGEST:
+        raise ValueError(f"{where}: {name} is longer than {_LONGEST} bytes")
+    if unfit(value):
+        raise ValueError(
+            f"{where}: {name} holds a line break or another control character, which no "
+            "variable can"
+        )
+
+
+def _check_all(found: Mapping[str, str], option: str) -> None:
+    if sum(_size(name) + _size(value) for name, value in found.items()) > _LARGEST:
+        raise ValueError(f"{option} is longer than {_LARGEST} bytes in all")
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
 
 
 def _shown(text: str) -> str:
     """Return an operator's text as one short printable word."""
-    return repr(text if len(text) <= 40 else f"{text[:40]}…")
+    word = repr(text if len(text) <= 40 else f"{text[:40]}…")
+    return word if len(word) <= 60 else f"{word[:60]}…"

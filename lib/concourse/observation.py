@@ -14,9 +14,9 @@ whose web doesn't answer holds it without a registration.  The worker's log tell
     worker.beacon-runner.exiting                       info, landed or retired
 
 (worker/beacon.go, worker/beacon_runner.go; --rebalance-interval is four hours).  The
-newest of these lines in the last five hours decides; where log-level leaves the info
-lines out, a failure in the last 20 seconds denies it; where there is no journal to
-read, the connection decides alone.
+newest of these lines decides, however old it is by a clock that may have been set since;
+where log-level leaves the info lines out, a failure in the last 20 seconds denies it; where
+there is no journal to read, the connection decides alone.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def is_registered(layout: Layout, state: service.UnitState) -> bool:
     if not is_connected(layout, state.pid, ports):
         return False
     says_info = environment.get("CONCOURSE_LOG_LEVEL", "info") in ("info", "debug")
-    line = _newest_line(layout, state.invocation, _MEMORY if says_info else _RECENT)
+    line = _newest_line(layout, state.invocation, () if says_info else (f"--since=-{_RECENT}s",))
     if line:
         return "registered" in line or "registrations-reached" in line
     # No line at all: a worker that speaks, and started within that time, never registered.
@@ -185,11 +185,11 @@ def is_registered(layout: Layout, state: service.UnitState) -> bool:
     return line is None or not says_info or age > _MEMORY
 
 
-def _newest_line(layout: Layout, invocation: str, seconds: int) -> str | None:
+def _newest_line(layout: Layout, invocation: str, since: tuple[str, ...]) -> str | None:
     """Return the newest telling line of a run of the worker; None if there is no journal."""
     argv = [layout.program("journalctl"), f"_SYSTEMD_INVOCATION_ID={invocation}"]
-    argv += [f"--since=-{seconds}s", "--reverse", "--lines=1", "--output=cat", "--no-pager"]
-    argv += ["--quiet", "--case-sensitive=yes", f"--grep={_LINES}"]
+    argv += [*since, "--reverse", "--lines=1", "--output=cat", "--no-pager", "--quiet"]
+    argv += ["--case-sensitive=yes", f"--grep={_LINES}"]
     try:
         found = run(argv, timeout=5, check=False)
     except CommandError as error:

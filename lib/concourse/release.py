@@ -184,7 +184,8 @@ def _is_worth_keeping(part: Path) -> bool:
     small for a release (a proxy's login page).
     """
     status = part.stat()
-    return status.st_size >= _SMALLEST and time.time() - status.st_mtime < _KEPT
+    # One of the future came while the clock was ahead: how old it is can't be told.
+    return status.st_size >= _SMALLEST and 0 <= time.time() - status.st_mtime < _KEPT
 
 
 def _host_of(url: str) -> str:

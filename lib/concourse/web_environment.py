@@ -266,7 +266,10 @@ def _check(wish: WebWish) -> None:
         kind = "an https address, as TLS is on" if wish.tls else "an http(s) address"
         raise ConcourseError(f"the external URL {wish.external_url!r} is not {kind}")
     if len(set(wish.ports)) < len(wish.ports):
-        raise ConcourseError(f"the web can't listen twice on one port: {wish.ports}")
+        ports = ", ".join(map(str, wish.ports))
+        raise ConcourseError(
+            f"web-port={wish.port}: the web can't listen twice on one port: {ports}"
+        )
     if wish.postgres.sslmode not in SSL_MODES:
         raise ConcourseError(f"{wish.postgres.sslmode!r} is none of {', '.join(SSL_MODES)}")
     for strategy in wish.placement:

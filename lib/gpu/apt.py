@@ -40,7 +40,11 @@ _OPTIONS = (
     "Acquire::http::Timeout=30",
     "-o",
     "Acquire::https::Timeout=30",
+    "-o",
+    "Acquire::Progress::Ignore::ShowErrorText=true",  # why it tries something again
 )
+# What apt-get tried again, or went on without, and why.
+_IGNORED = re.compile(r"^Ign:.*\n(?: .*\n)*", re.MULTILINE)
 # What a failed apt-get says when newer package lists may be all that is missing.
 _STALE = re.compile(
     r"Unable to locate|unmet dependencies|no installation candidate|404 +Not Found"
@@ -238,16 +242,27 @@ _MEANINGS = (
 def explain(error: CommandError, what: str) -> GpuError:
     """Say in one sentence why a command of apt failed and what the operator can do."""
     if error.timed_out:
-        return NotNowError(f"{what} {error.what.partition(' ')[2]}", retry=True)
-    kind = _StaleListsError if _STALE.search(error.output) else GpuError
+        return _explain_limit(error, what)
+    said = _IGNORED.sub("", error.output)
+    kind = _StaleListsError if _STALE.search(said) else GpuError
     for pattern, meaning, remedy, retry in _MEANINGS:
-        if re.search(pattern, error.output):
+        if re.search(pattern, said):
             return kind(f"{what} failed, {meaning}", retry=retry, remedy=remedy)
-    broken = re.search(r"Errors were encountered while processing:\s+(\S+)", error.output)
+    broken = re.search(r"Errors were encountered while processing:\s+(\S+)", said)
     if broken:
         remedy = "see sudo dpkg --configure -a"
         return kind(f"{what} failed, dpkg can't finish {broken[1]}", retry=True, remedy=remedy)
-    return kind(f"{what} failed: {_last(error.output) or error.what}", retry=True)
+    return kind(f"{what} failed: {_last(said) or error.what}", retry=True)
+
+
+def _explain_limit(error: CommandError, what: str) -> GpuError:
+    """Say that a time limit was reached, and what apt tried again until then, if anything."""
+    late = f"{what} {error.what.partition(' ')[2]}"
+    tried = "".join(_IGNORED.findall(error.output))
+    for pattern, meaning, remedy, retry in _MEANINGS:
+        if retry and re.search(pattern, tried):
+            return NotNowError(f"{late}, {meaning}", retry=True, remedy=remedy)
+    return NotNowError(late, retry=True)
 
 
 def _last(output: str) -> str:

@@ -11,15 +11,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 from collections.abc import Iterator
 
 _PUBLIC_KEY = 6
 _SECRET_KEYS = (5, 7)
-_BLOCK = re.compile(
-    r"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\n(.*?)-----END PGP PUBLIC KEY BLOCK-----",
-    re.DOTALL,
-)
+_BEGIN, _END = (f"-----{word} PGP PUBLIC KEY BLOCK-----" for word in ("BEGIN", "END"))
+_LARGEST = 256 * 1024  # bytes; a key has a few thousand
 _CRC_INIT, _CRC_POLYNOMIAL = 0xB704CE, 0x1864CFB  # RFC 4880, 6.1
 
 
@@ -36,6 +33,8 @@ def read_keys(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     Raises:
         ValueError: it is no public key; the message says why and quotes nothing of it.
     """
+    if len(data) > _LARGEST:
+        raise ValueError("it is larger than any key")
     binary = data if data[:1] and data[0] & 0x80 else _dearmour(data)
     found = []
     for tag, body in _packets(binary):
@@ -52,10 +51,19 @@ def _dearmour(data: bytes) -> bytes:
     text = data.decode("ascii", errors="replace").replace("\r\n", "\n")
     if "PGP PRIVATE KEY BLOCK" in text:
         raise ValueError("it holds a secret key; only a public one belongs here")
-    blocks = _BLOCK.findall(text)
+    blocks = [_inside(rest) for rest in text.split(_BEGIN)[1:]]
     if not blocks:
-        raise ValueError("it has no line -----BEGIN PGP PUBLIC KEY BLOCK-----, or no end line")
+        raise ValueError(f"it has no line {_BEGIN}, or no end line")
     return b"".join(_decode_block(block) for block in blocks)
+
+
+def _inside(rest: str) -> str:
+    """Return what stands between the rest of a first line and the end line."""
+    block, end, _ = rest.partition(_END)
+    first, line_feed, inside = block.partition("\n")
+    if not end or not line_feed or first.strip(" \t"):
+        raise ValueError(f"it has no line {_BEGIN}, or no end line")
+    return inside
 
 
 def _decode_block(block: str) -> bytes:
@@ -127,6 +135,8 @@ def _header(data: bytes, at: int, *, new: bool) -> tuple[int, int, int]:
 
 def _fingerprint(body: bytes) -> str:
     version = body[0] if body else 0
+    if version == 4 and len(body) >= 1 << 16:
+        raise ValueError("it is damaged: a key packet that is longer than any")
     if version == 4:
         # The octet 0x99, two octets of length, the packet's body; SHA-1.
         framed = b"\x99" + len(body).to_bytes(2, "big") + body

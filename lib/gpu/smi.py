@@ -20,8 +20,8 @@ _HEX = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _GPU_UUID = re.compile(f"GPU-{_HEX}")
 # Up to branch 460 a MIG device is named after its GPU: MIG-GPU-<uuid>/<instance>/<instance>.
 _MIG_UUID = re.compile(f"MIG-(?:{_HEX}|GPU-{_HEX}/[0-9]{{1,3}}/[0-9]{{1,3}})")
-_LISTED_GPU = re.compile(r"GPU +([0-9]+):.*\(UUID: *(\S+)\)\s*")
-_LISTED_MIG = re.compile(r"\s*MIG +(\S+) +Device +([0-9]+): *\(UUID: *(\S+)\)\s*")
+_LISTED_GPU = re.compile(r"GPU +([0-9]{1,3}):.*\(UUID: *(\S+)\)\s*")
+_LISTED_MIG = re.compile(r"\s*MIG +(\S+) +Device +([0-9]{1,3}): *\(UUID: *(\S+)\)\s*")
 # "CUDA Version: 13.0"; newer heads tell the user-mode driver's version apart from others.
 _CUDA = re.compile(r"CUDA(?: [A-Za-z]+)? Version *: *([0-9]{1,3}\.[0-9]{1,3})")
 # Values of a GPU that nobody can use, beside a UUID that may still be known.
@@ -236,7 +236,7 @@ def _with_mig(gpus: tuple[Gpu, ...], listing: str) -> tuple[Gpu, ...]:
             index, owner = gpu.groups()
         elif (mig := _LISTED_MIG.fullmatch(line)) and _MIG_UUID.fullmatch(mig.group(3)):
             name, number, uuid = mig.groups()
-            found.setdefault(owner, []).append(Mig(f"{index}:{number}", uuid, name))
+            found.setdefault(owner, []).append(Mig(f"{index}:{number}", uuid, _line(name)))
     return tuple(
         replace(gpu, mig=tuple(found.get(gpu.uuid, ()))) if gpu.mig_on else gpu for gpu in gpus
     )

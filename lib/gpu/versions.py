@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_Part = tuple[tuple[int, ...], int]
+_Number = tuple[int, str]
+_Part = tuple[tuple[int, ...], _Number]
 
 
 def older(one: str, other: str) -> bool:
@@ -18,21 +19,28 @@ def upstream(version: str) -> str:
     return without_epoch.rpartition("-")[0] or without_epoch
 
 
-def _key(version: str) -> tuple[int, list[_Part], list[_Part]]:
+def _key(version: str) -> tuple[_Number, list[_Part], list[_Part]]:
     epoch, colon, rest = version.partition(":")
     if not colon:
         epoch, rest = "0", version
     revision = rest.rpartition("-")[2] if "-" in rest else ""
-    return int(epoch) if epoch.isdecimal() else 0, _parts(upstream(version)), _parts(revision)
+    number = _number(epoch if re.fullmatch("[0-9]+", epoch) else "")
+    return number, _parts(upstream(version)), _parts(revision)
 
 
 def _parts(text: str) -> list[_Part]:
     """Split into pairs of a text and a number, so that lists of them compare as dpkg does."""
     pairs = re.findall(r"([^0-9]*)([0-9]*)", text)
-    parts = [((*map(_order, letters), 0), int(digits or "0")) for letters, digits in pairs]
-    while len(parts) > 1 and parts[-1] == parts[-2] == ((0,), 0):
+    parts = [((*map(_order, letters), 0), _number(digits)) for letters, digits in pairs]
+    while len(parts) > 1 and parts[-1] == parts[-2] == ((0,), _number("")):
         parts.pop()  # a missing number counts as 0
     return parts
+
+
+def _number(digits: str) -> _Number:
+    """Return what compares as a number; int refuses one of thousands of digits."""
+    bare = digits.lstrip("0")
+    return len(bare), bare
 
 
 def _order(character: str) -> int:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
-import shutil
+import stat
 import time
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from gpu.wrapper import ensure_devices
 from tests.chaos.frame import Chaos
-from tests.chaos.hostile import PIECES
+from tests.chaos.wrapper_plays import PLAYS, Call, Play
+from tests.chaos.wrapper_rules import Sharing
 from tests.unit.test_wrapper_property import check_specs
+from tests.unit.wrapper_leases import EXECS, LEASE
 from tests.unit.wrapper_rig import (
+    DEVICES,
     GPU_A,
     GPU_B,
     MIG,
@@ -24,10 +28,8 @@ from tests.unit.wrapper_rig import (
     REFUSED,
     RUNC,
     TABLE,
-    TASK,
     Outcome,
     Rig,
-    spec,
 )
 
 PROMISE = (
@@ -36,153 +38,129 @@ PROMISE = (
 )
 ALLOWED = {GPU_A, GPU_B, MIG}
 MODES = ("shared", "balanced", "exclusive")
-WORDS = (
-    *(piece for piece in PIECES if "\0" not in piece and len(piece) < 200),
-    *(
-        "--bundle=/nowhere",
-        "--log=/nowhere/log",
-        "-",
-        "--",
-        "create",
-        "exec",
-        "gpu-lease",
-        "..",
-        "a=b",
-    ),
-    *("FS=x", "ENVIRON=1", "-f", "/dev/stdin", "*", "?", "[", "~", "!", "\x80", "'\"'\"'"),
-)
-ASKED = ("0", "1", "2:1", "all", "none", "9", "01", " 0", "0,0", "0,9", GPU_A, MIG, "\u0660")
-Play = Callable[[Rig, random.Random], None]
-
-
-def snapshot(rig: Rig) -> dict[str, object]:
-    """Everything below the root but the bundle and what the rig itself writes."""
-    own = {"argv", "env", "log.json", "output"}
-    return {
-        str(path): path.read_bytes() if path.is_file() and not path.is_symlink() else ""
-        for folder, folders, files in os.walk(rig.root)
-        for path in (Path(folder) / name for name in (*folders, *files))
-        if rig.bundle not in (path, *path.parents) and path.name not in own
-    }
-
-
-def hold(done: Outcome, started: float, before: dict[str, object], rig: Rig) -> None:
-    """Hold one call to the promise."""
-    assert time.monotonic() - started < 20
-    assert done.status in (NVIDIA, RUNC, REFUSED), done
-    assert done.output == b"", done
-    assert snapshot(rig) == before
-    assert not Path("/tmp/pwned").exists()
-    for record in done.records:
-        assert set(record) == {"level", "msg", "time"}
-    if done.status == NVIDIA:
-        (value,) = [each for each in done.new_env if each.startswith("NVIDIA_VISIBLE_DEVICES=")]
-        assert set(value.partition("=")[2].split(",")) <= ALLOWED, value
-
-
-def word(dice: random.Random) -> str:
-    return "".join(dice.choices(WORDS, k=dice.choice((1, 1, 2))))
-
-
-def name(dice: random.Random) -> str:
-    """Return a text that can be a file's name."""
-    made = word(dice).replace("/", "_")[:100]
-    return made if made not in (".", "..", "") else "x"
-
-
-def neighbours(rig: Rig, dice: random.Random) -> None:
-    """Put bundles beside ours, under any name, with anything where their leases belong."""
-    for place in rig.bundle.parent.iterdir():
-        if place != rig.bundle:
-            shutil.rmtree(place)
-    for _ in range(dice.randrange(5)):
-        bundle = rig.bundle.parent / name(dice)
-        bundle.mkdir(exist_ok=True)
-        pid = dice.choice((os.getpid(), 1, 0, -1, 2**40, word(dice)))
-        fields = [name(dice), pid, word(dice), dice.choice(("1.0", word(dice))), word(dice)]
-        lease = "\t".join(map(str, fields[: dice.randrange(6)]))
-        (bundle / "gpu-lease").write_text(lease, errors="surrogateescape")
-        for other in ("init.pid", "gpu-execs", "gpu-request"):
-            if dice.random() < 0.5:
-                (bundle / other).write_text(f"{pid} {word(dice)}\n", errors="surrogateescape")
-
-
-def a_spec(dice: random.Random) -> dict[str, object]:
-    env = [f"NVIDIA_VISIBLE_DEVICES={dice.choice((*ASKED, word(dice)))}"]
-    env += [f"CONCOURSE_GPU_COUNT={dice.choice((*ASKED, word(dice)))}"]
-    made = dice.sample([*env, f"A={word(dice)}"], k=dice.randrange(1, 4))
-    return spec(made, ["/proc", dice.choice((TASK, f"{TASK}/{word(dice)}", "/tmp/build/get"))])
-
-
-def share(rig: Rig, dice: random.Random) -> None:
-    mode = dice.choice(MODES)
-    standard = "all" if mode == "shared" else dice.choice("01")
-    ensure_devices(rig.layout, replace(TABLE, sharing=mode, default=standard, timeout=0))
-
-
-def create_among_neighbours(rig: Rig, dice: random.Random) -> None:
-    neighbours(rig, dice)
-    for left in ("gpu-lease", "gpu-request", "gpu-execs"):
-        (rig.bundle / left).unlink(missing_ok=True)
-    before, started = snapshot(rig), time.monotonic()
-    hold(rig.create(a_spec(dice)), started, before, rig)
-
-
-def call_with_any_arguments(rig: Rig, dice: random.Random) -> None:
-    words = [word(dice) for _ in range(dice.randrange(6))]
-    at = dice.randrange(len(words) + 1)
-    words[at:at] = dice.choice((["create"], ["exec"], ["--bundle", "."], ["create", "-b", "."], []))
-    before, started = snapshot(rig), time.monotonic()
-    done = rig.call(*words)
-    hold(done, started, before, rig)
-    if done.status == RUNC and words:  # the rig reads what it was told with one kind of line end
-        told = [re.sub("\r\n?", "\n", each) for each in words]
-        assert list(done.argv[-len(words) :]) == told
-
-
-def create_with_any_id(rig: Rig, dice: random.Random) -> None:
-    rig.spec.write_text(re.sub("x", "y", str(spec())).replace("'", '"').replace("False", "false"))
-    before, started = snapshot(rig), time.monotonic()
-    hold(rig.call("create", "--bundle", str(rig.bundle), word(dice)), started, before, rig)
-
-
-PLAYS: dict[str, Play] = {
-    "neighbours": create_among_neighbours,
-    "arguments": call_with_any_arguments,
-    "ids": create_with_any_id,
+OWN = {"config.json", LEASE, EXECS, "gpu-request"}  # what may lie in a bundle afterwards
+# The least share of a play's calls that has to end in each way: a play that always meets the same
+# refusal tries nothing.
+LEAST = {
+    "arguments": {NVIDIA: 0.12, REFUSED: 0.02, RUNC: 0.15},
+    "bundles": {NVIDIA: 0.4, REFUSED: 0.02, RUNC: 0.01},
+    "ids": {NVIDIA: 0.2, REFUSED: 0.04, RUNC: 0.05},
+    "neighbours": {NVIDIA: 0.1, REFUSED: 0.12, RUNC: 0.05},
 }
+
+
+def snapshot(rig: Rig) -> dict[str, tuple[int, bytes]]:
+    """Return all around the machine, but what is in the bundle and what the rig itself writes."""
+    own = {str(rig.root / each) for each in ("argv", "env", "log.json", "output")}
+    bundle = str(rig.spec.parent)
+    found = {}
+    for folder, folders, files in os.walk(rig.root.parent):
+        for name in (*folders, *files):
+            path = f"{folder}/{name}"
+            if path not in own:
+                mode = os.lstat(path).st_mode
+                found[path] = (mode, content(path, mode))
+        folders[:] = [each for each in folders if f"{folder}/{each}" != bundle]
+    return found
+
+
+def content(path: str, mode: int) -> bytes:
+    if stat.S_ISLNK(mode):
+        return os.fsencode(os.readlink(path))
+    if not stat.S_ISREG(mode):
+        return b""
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def make(rig: Rig, call: Call, mode: str) -> int:
+    """Make a call, hold what it did to the promise and the model, and return how it ended."""
+    before, spec, started = snapshot(rig), rig.spec.read_bytes(), time.monotonic()
+    done = rig.call(*call.words)
+    assert time.monotonic() - started < 20
+    assert done.status in call.right.statuses, (call, mode, done)
+    assert done.output == b"", (call, done)
+    assert snapshot(rig) == before, call
+    assert not Path("/tmp/pwned").exists(), call
+    assert set(os.listdir(rig.spec.parent)) <= {*OWN, call.log}, call
+    if done.status == REFUSED:
+        check_reason(rig, call, done)
+    else:
+        assert not done.records, (call, done)
+        check_words(call, done)
+    if done.status == NVIDIA:
+        check_given(rig, call, mode, done)
+    elif call.log != LEASE:
+        assert not (rig.spec.parent / LEASE).exists(), call
+    if done.status == RUNC:
+        assert done.config == spec, (call, done)
+    return done.status
+
+
+def check_reason(rig: Rig, call: Call, done: Outcome) -> None:
+    """A refusal is one record in the log, of which a line is shown, wherever that is."""
+    records = done.records
+    if call.log and "/" in call.log:  # a folder that isn't there
+        return
+    if call.log:
+        assert not records, (call, done)
+        records = tuple(map(json.loads, (rig.bundle / call.log).read_text().splitlines()))
+    (record,) = records
+    assert set(record) == {"level", "msg", "time"}, record
+    assert record["level"] == "error"
+    assert record["msg"].isprintable(), record
+
+
+def check_words(call: Call, done: Outcome) -> None:
+    """What was asked goes on as it came, read with the one kind of line end that the rig knows."""
+    told = [re.sub("\r\n?", "\n", each) for each in call.words]
+    assert list(done.argv[len(done.argv) - len(told) :]) == told, (call, done)
+
+
+def check_given(rig: Rig, call: Call, mode: str, done: Outcome) -> None:
+    """A task has the devices that are right for it, and where they are leased, their lease."""
+    (value,) = [each for each in done.new_env if each.startswith(f"{DEVICES}=")]
+    given = tuple(value.partition("=")[2].split(","))
+    assert set(given) <= ALLOWED, (call, value)
+    assert len(set(given)) == len(given), (call, value)
+    assert call.right.uuids in (None, given), (call, mode, value)
+    lease = rig.spec.parent / LEASE
+    if mode != "shared":
+        assert lease.read_text().rstrip("\n").split("\t")[4] == ",".join(given), call
+
+
+def play(rig: Rig, title: str, dice: random.Random) -> int:
+    mode = dice.choice(MODES)
+    sharing = Sharing(mode, "all" if mode == "shared" else dice.choice("011"))
+    table = replace(TABLE, sharing=mode, default=sharing.standard, timeout=0)
+    ensure_devices(rig.layout, table)
+    for left in rig.spec.parent.iterdir():
+        left.unlink()
+    chosen: Play = PLAYS[title]
+    return make(rig, chosen(rig, sharing, dice), mode)
 
 
 def test_hostile_calls(chaos: Chaos, tmp_path: Path) -> None:
     for title in chaos.part(sorted(PLAYS), quick=len(PLAYS)):
         rounds = 15 if chaos.quick else 150
+        ended: Counter[int] = Counter()
         for number, (shell, awk) in enumerate(PAIRS):
-            rig = Rig(tmp_path / title / str(number), shell, awk)
+            rig = Rig(tmp_path / title / str(number) / "machine", shell, awk)
             dice = chaos.dice(f"{title} {number}")
             with chaos.case(PROMISE, title):
-                for _ in range(rounds):
-                    share(rig, dice)
-                    PLAYS[title](rig, dice)
+                ended.update(play(rig, title, dice) for _ in range(rounds))
             chaos.tried(PROMISE, rounds - 1, 0)
+        for status, share in LEAST[title].items():
+            assert ended[status] >= int(share * rounds * len(PAIRS)), (title, ended)
 
 
 def test_hostile_specs(chaos: Chaos, tmp_path: Path) -> None:
     count = 60 if chaos.quick else 1500
+    seen: Counter[str] = Counter()
     for number, (shell, awk) in enumerate(PAIRS):
         with chaos.case(PROMISE, awk):
             rig = Rig(tmp_path / str(number), shell, awk)
-            check_specs(rig, seed=chaos.dice(awk).getrandbits(30), count=count)
+            seen.update(check_specs(rig, seed=chaos.dice(awk).getrandbits(30), count=count))
         chaos.tried(PROMISE, count - 1, 0)
-
-
-def test_many_neighbours_take_no_time(chaos: Chaos, tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
-    ensure_devices(rig.layout, replace(TABLE, sharing="balanced", default="1", timeout=0))
-    with chaos.case(PROMISE, "250 neighbours"):
-        for number in range(250):
-            bundle = rig.bundle.parent / f"n{number}"
-            bundle.mkdir()
-            (bundle / "gpu-lease").write_text(f"n{number}\t{2**22}\t1\t1.0\t{GPU_A}\n")
-        started = time.monotonic()
-        assert rig.create(spec()).status == NVIDIA
-        assert time.monotonic() - started < 5
+    for where in ("nvidia", "runc", "refused", "no gpu"):
+        assert seen[where] >= count * len(PAIRS) / 60, seen

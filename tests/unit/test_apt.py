@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu import apt, dpkg
-from gpu.errors import GpuError
+from gpu.errors import GpuError, NotNowError
 from gpu.openpgp import read_keys
 from gpu.versions import older, upstream
 from host import CommandError, Layout
@@ -192,6 +192,27 @@ def test_a_time_limit_is_said_as_what_took_so_long() -> None:
     assert apt.explain(error, "installing jq").retry
 
 
+def test_a_time_limit_is_said_with_what_was_tried_again_until_then() -> None:
+    what = "apt-get did not finish within 120 s"
+    output = "Ign:1 http://m/ InRelease\n  Temporary failure resolving 'm'\n"
+    trouble = apt.explain(CommandError(["apt-get"], what, output=output, timed_out=True), "it")
+    assert str(trouble) == (
+        "it did not finish within 120 s, the repository can't be reached:"
+        " check the network and the model's proxies, or set a mirror"
+    )
+    assert isinstance(trouble, NotNowError)
+    output = "Ign:1 http://m/ InRelease\nGet:2 http://n/ InRelease [99 kB]\n"
+    trouble = apt.explain(CommandError(["apt-get"], what, output=output, timed_out=True), "it")
+    assert str(trouble) == "it did not finish within 120 s"
+
+
+def test_what_apt_went_on_without_is_no_reason(layout: Layout, fake: FakeApt) -> None:
+    ignored = "Ign:1 http://m/ InRelease\n  Could not connect to m:80 (::1)\n"
+    fake.fail("update", f"{ignored}E: No space left on device")
+    with pytest.raises(GpuError, match="the disk is full"):
+        apt.update(layout, {})
+
+
 def test_offered_and_planned(layout: Layout, fake: FakeApt) -> None:
     fake.offer("a", versions=["2-1", "1-1"])
     fake.bring_along(libb="7")
@@ -213,6 +234,7 @@ def test_offered_and_planned(layout: Layout, fake: FakeApt) -> None:
         ("9.0", "1:1.0"),
         ("1.0", "1.0+b1"),
         ("1.0-1", "1.0-1ubuntu1"),
+        pytest.param("1.0", "1." + "9" * 5000, id="more digits than an int takes"),
     ],
 )
 def test_version_order(one: str, other: str) -> None:

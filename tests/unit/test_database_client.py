@@ -196,6 +196,7 @@ def test_a_proxy_on_this_machine_is_used_once_it_is_ready(context: testing.Conte
         ({"password": PASSWORD + "\n"}, "password holds a control character"),
         ({"password": PASSWORD + "\0"}, "password holds a control character"),
         ({"password": PASSWORD + "\ud800"}, "password holds a control character"),
+        ({"password": PASSWORD + "\ufffe"}, "password holds a control character"),
         ({"password": PASSWORD * 999}, "password is too long"),
         ({"database": "x" * 64}, "database is too long"),
         ({"secret_user": PASSWORD}, "secret-user is not a secret"),

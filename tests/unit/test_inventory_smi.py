@@ -180,6 +180,13 @@ def test_mig_devices_belong_to_the_gpu_above_them(root: Root) -> None:
     assert (first.mig_on, second.mig_on, second.mig) == (True, False, ())
 
 
+def test_a_mig_device_of_any_name_is_short_and_printable(root: Root) -> None:
+    odd = LISTING.replace("3g.20gb ", "\u202e" + "g" * 999).replace("  1:", "  9999:")
+    root.worker().smi(row(0, mig="Enabled"), listing=odd)
+    (mig,) = look(root.layout).gpus[0].mig
+    assert mig == Mig("0:0", mig_uuid(0), "g" * 120)
+
+
 def test_mig_off_needs_no_listing(root: Root) -> None:
     root.worker().smi(row(0, mig="Disabled"), listing=LISTING)
     assert look(root.layout).gpus[0].mig == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tarfile
 from dataclasses import replace
@@ -67,6 +68,7 @@ HOSTILE = {
     "absolute link": member("concourse/l", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
     "escaping link": member("concourse/bin/l", type=tarfile.SYMTYPE, linkname="../../x"),
     "escaping later": member("concourse/l", type=tarfile.SYMTYPE, linkname="bin/../../x"),
+    "long link": member("concourse/l", type=tarfile.SYMTYPE, linkname="/\U000e0001" * 999),
     "hard link out": member("concourse/l", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
     "hard link to a folder": member("concourse/l", type=tarfile.LNKTYPE, linkname="concourse/bin"),
     "device": member("concourse/d", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
@@ -81,8 +83,10 @@ def test_hostile_member_is_refused_and_nothing_stays(
 ) -> None:
     file = tmp_path / "concourse.tgz"
     file.write_bytes(pack([*release_members("8.3.0"), bad]))
-    with pytest.raises(ConcourseError, match="not as Concourse makes it"):
+    with pytest.raises(ConcourseError, match="not as Concourse makes it") as caught:
         release.ensure_tree(layout, ReleaseWish("8.3.0", resource=file), quiet)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
     assert list(layout.trees.iterdir()) == []
     assert not (layout.trees.parent / "x").exists()
 
@@ -95,6 +99,18 @@ def test_file_through_a_link_is_refused(layout: Layout, tmp_path: Path) -> None:
     file = tmp_path / "concourse.tgz"
     file.write_bytes(pack([*release_members("8.3.0"), *through]))
     with pytest.raises(ConcourseError, match="leads through a link"):
+        release.ensure_tree(layout, ReleaseWish("8.3.0", resource=file), quiet)
+
+
+def test_links_that_lead_out_together_are_refused(layout: Layout, tmp_path: Path) -> None:
+    """The first leads to the top, and the second to what is above the first's end."""
+    links = [
+        member("concourse/bin/top", type=tarfile.SYMTYPE, linkname=".."),
+        member("concourse/out", type=tarfile.SYMTYPE, linkname="bin/top/.."),
+    ]
+    file = tmp_path / "concourse.tgz"
+    file.write_bytes(pack([*release_members("8.3.0"), *links]))
+    with pytest.raises(ConcourseError, match="links to"):
         release.ensure_tree(layout, ReleaseWish("8.3.0", resource=file), quiet)
 
 
@@ -124,6 +140,41 @@ def test_damaged_file_is_refused_and_nothing_stays(
 ) -> None:
     file = tmp_path / "concourse.tgz"
     file.write_bytes(damage(release_file()))  # type: ignore[operator]
+    with pytest.raises(ConcourseError, match="damaged"):
+        release.ensure_tree(layout, ReleaseWish("8.3.0", resource=file), quiet)
+    assert list(layout.trees.iterdir()) == []
+
+
+def chained(count: int) -> bytes:
+    """Headers about the next header, one behind the other."""
+    info = tarfile.TarInfo("x")
+    info.type = tarfile.XHDTYPE
+    return gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) * count + bytes(1024), mtime=0)
+
+
+def extended(**headers: str) -> bytes:
+    kind = tarfile.SYMTYPE if "linkpath" in headers else tarfile.REGTYPE
+    odd = {name.replace("_", "."): value for name, value in headers.items()}
+    return pack([member("concourse/x", type=kind, linkname="y", pax_headers=odd)])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        extended(mtime="nan"),
+        extended(mtime="inf"),
+        extended(mtime="1e30"),
+        extended(linkpath="x\0y"),
+        extended(GNU_sparse_map="a,b"),
+        chained(1500),
+    ],
+    ids=["no time", "an endless time", "a far time", "a zero byte", "no map", "too deep"],
+)
+def test_what_no_tar_program_writes_is_damaged(
+    layout: Layout, tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "concourse.tgz"
+    file.write_bytes(content)
     with pytest.raises(ConcourseError, match="damaged"):
         release.ensure_tree(layout, ReleaseWish("8.3.0", resource=file), quiet)
     assert list(layout.trees.iterdir()) == []

@@ -58,8 +58,9 @@ def test_wrong_sha256_names_the_option_and_small_files_go(
     assert not part(layout).exists()
 
 
+@pytest.mark.parametrize("age", [25 * 3600, -10 * 365 * 86400], ids=["a day", "a clock set back"])
 def test_a_release_that_concourse_sha256_does_not_fit_is_fetched_once_a_day(
-    layout: Layout, wish: ReleaseWish, site: Site
+    layout: Layout, wish: ReleaseWish, site: Site, age: int
 ) -> None:
     path = site.add(release_file() + bytes(64 << 20), machine=MACHINE)  # gzip ends before those
     wrong = replace(wish, sha256="a" * 64)
@@ -67,8 +68,8 @@ def test_a_release_that_concourse_sha256_does_not_fit_is_fetched_once_a_day(
         with pytest.raises(ConcourseError, match="concourse-sha256"):
             release.ensure_tree(layout, wrong, quiet)
     assert site.paths() == [path]
-    yesterday = time.time() - 25 * 3600
-    os.utime(part(layout), (yesterday, yesterday))
+    came = time.time() - age
+    os.utime(part(layout), (came, came))
     for _ in range(2):
         with pytest.raises(ConcourseError, match="concourse-sha256"):
             release.ensure_tree(layout, wrong, quiet)

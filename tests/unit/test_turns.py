@@ -63,9 +63,25 @@ def test_what_is_no_request_counts_as_none(text: str) -> None:
     assert turns.asked(bag) == 1
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "7", '{"more": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", "7", '{"more": 1}', "[" * 100_000, '{"last": null}', '{"last": true}'),
+        *('{"now": null}', '{"now": ["w/0"]}', '{"now": {"w/0": "1"}}', '{"now": {"w": 1}}'),
+        *('{"passed": {"w/0": -1}}', '{"last": 1000000000000000}'),
+    ],
+)
 def test_what_another_revision_says_gives_nobody_a_turn(text: str) -> None:
     assert turns.read({"turns": text}) == Turns()
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "٧", "9" * 5000])
+def test_a_renewal_of_another_revision_begins_anew(text: str) -> None:
+    bag = {"turn-renewals": text}
+    turns.renew(bag)
+    assert bag == {"turn-renewals": "1"}
+    turns.renew(bag)
+    assert bag == {"turn-renewals": "2"}
 
 
 def test_an_event_of_one_peer_costs_one_read_while_nobodys_turn_ends() -> None:

@@ -144,7 +144,7 @@ def test_every_variable_that_the_charm_sets_is_refused_from_outside(layout: Layo
         ({"external_url": "ci.example"}, "'ci.example' is not an http"),
         ({"tls": Tls("c", "k")}, "is not an https address, as TLS is on"),
         ({"metrics": ("127.0.0.1", 2222)}, "can't listen twice"),
-        ({"port": 2222}, "can't listen twice"),
+        ({"port": 2222}, "^web-port=2222: the web can't listen twice"),
         ({"admin_user": "a,b"}, "'a,b' can't be a user's name"),
         ({"secrets": replace(SECRETS, admin_password="a,b")}, "admin's password"),
         ({"secrets": replace(SECRETS, admin_password="")}, "admin's password"),

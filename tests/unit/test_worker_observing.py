@@ -85,6 +85,15 @@ def test_registered(
     assert worker.observe(layout).registered == registered
 
 
+def test_a_clock_set_ahead_makes_no_registration_old(layout: Layout, systemd: Systemd) -> None:
+    systemd.runs()
+    process(layout, {"CONCOURSE_TSA_HOST": "web:2222"})
+    connected(layout)
+    newest = f"case \"$*\" in *--since=*) ;; *) echo '{REGISTERED.strip()}' ;; esac"
+    systemd.answer("journal.sh", newest)
+    assert worker.observe(layout).registered
+
+
 @pytest.mark.parametrize("other", [{"port": 7788}, {"state": "02"}, {"inode": "556"}])
 def test_without_a_connection_nothing_else_counts(
     layout: Layout, systemd: Systemd, other: dict[str, object]

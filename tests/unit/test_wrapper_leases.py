@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -101,6 +102,30 @@ def test_a_container_is_not_in_its_own_way(rig: Rig) -> None:
     (rig.bundle.parent / "x" / LEASE).unlink()
     (rig.bundle / LEASE).write_text(lease)
     assert given(rig.create(spec([f"{COUNT}=2"]))) == BOTH
+
+
+@pytest.mark.parametrize("handle", ["1", "1.0", "1e0", "0x1"])
+def test_handles_are_no_numbers(rig: Rig, handle: str) -> None:
+    share(rig, "exclusive")
+    hold(rig, "01", GPU_A)
+    rig.spec.write_text(json.dumps(spec([])))
+    assert given(rig.call("create", "--bundle", str(rig.bundle), handle)) == GPU_B
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+def test_a_bundle_from_which_no_lease_can_be_opened_is_refused(
+    tmp_path: Path, shell: tuple[str, ...]
+) -> None:
+    rig = Rig(tmp_path, shell)
+    share(rig, "exclusive")
+    hold(rig, "n" * 255, GPU_A)
+    for path, status in (("./" * 450, NVIDIA), ("./" * 451, REFUSED), ("./" * 2040, REFUSED)):
+        rig.spec.write_text(json.dumps(spec([])))
+        done = rig.call("create", "--bundle", path, "an-id")
+        assert done.status == status
+        assert status == NVIDIA or done.message == "the path of this container's bundle is too long"
+    rig.spec.write_text(json.dumps(spec([])))
+    assert rig.call("create", "--bundle", "./" * 2045, "an-id").status == RUNC  # nor its spec
 
 
 def test_no_descriptor_of_the_lock_reaches_runc(rig: Rig) -> None:

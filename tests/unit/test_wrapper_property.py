@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.wrapper_clock import cpu, hold_to_linear
 from tests.unit.wrapper_model import expect
 from tests.unit.wrapper_rig import AWKS, NVIDIA, REFUSED, RUNC, SHELLS, TASK, Rig, spec
 from tests.unit.wrapper_specs import Drawn, draw, spoil
@@ -102,21 +103,11 @@ HOSTILE = {
 }
 
 
-def _cpu(rig: Rig, text: dict[str, Any] | str) -> float:
-    """Seconds of CPU that the wrapper and its children take: others on the machine don't count."""
-    best = 60.0
-    for _ in range(2):
-        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
+def _create(rig: Rig, text: dict[str, Any] | str) -> Callable[[], None]:
+    def call() -> None:
         assert rig.create(text).status in (NVIDIA, RUNC, REFUSED)
-        end = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime)
-    return best
 
-
-def _hold_to_linear(whole: float, quarter: float) -> None:
-    """What costs 4 times as much for 4 times the input may not cost 16 times as much."""
-    assert whole < 5
-    assert whole < 8 * quarter
+    return call
 
 
 @pytest.mark.parametrize("awk", AWKS)
@@ -140,7 +131,7 @@ def test_time_is_linear_in_the_size(tmp_path: Path, awk: str, text: str, where: 
             built["process"][part] = 1
         return built
 
-    _hold_to_linear(_cpu(rig, build(len(text))), _cpu(rig, build(len(text) // 4)))
+    hold_to_linear(_create(rig, build(len(text) // 4)), _create(rig, build(len(text))))
 
 
 MANY = {
@@ -160,7 +151,7 @@ def test_time_is_linear_in_the_number_of_entries(tmp_path: Path, awk: str, entri
     frame = '{"process":{"env":[%s]},"mounts":[{"destination":"' + TASK + '"}]}'
     quarter = entries[: entries.index(",", len(entries) // 4)]
 
-    _hold_to_linear(_cpu(rig, frame % entries), _cpu(rig, frame % quarter))
+    hold_to_linear(_create(rig, frame % quarter), _create(rig, frame % entries))
 
 
 @pytest.mark.parametrize("awk", AWKS)
@@ -168,4 +159,4 @@ def test_numbers_and_nesting_without_a_string_are_linear_too(tmp_path: Path, awk
     rig = Rig(tmp_path, SHELLS[0], awk)
     frame = '{"x":%s,"process":{},"mounts":[{"destination":"' + TASK + '"}]}'
     for inner in ("[" * 300_000 + "]" * 300_000, "[" + "1," * 300_000 + "1]", " " * 600_000 + "1"):
-        assert _cpu(rig, frame % inner) < 5
+        cpu(_create(rig, frame % inner))  # which bounds it
