@@ -4,11 +4,12 @@
 
 Each target takes bytes and raises only if a promise is broken; what it refuses by the
 exception that its docstring names is well.  What its readers took and refused is counted into the
-file TALLY, whose folder is a target's own.  libFuzzer's limits hold time and memory.
+file TALLY.  libFuzzer's limits hold time and memory.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -194,17 +195,14 @@ def _plain(values: dict[str, Any]) -> str:
 
 def apt_source(data: bytes) -> None:
     """Other people's sources are read without a word, and an address is one word."""
-    layout = Layout(_folder())
-    for name in ("sources.list", "sources.list.d/x.sources"):
-        layout.at(f"/etc/apt/{name}").write_bytes(data)
-    found = list(repository._sources(layout))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as root:
+        folder = Path(root, "etc/apt/sources.list.d")
+        folder.mkdir(parents=True)
+        for file in (folder.with_name("sources.list"), folder / "x.sources"):
+            file.write_bytes(data)
+        found = list(repository._sources(Layout(Path(root))))
     tally.count("apt sources", taken=bool(found))
     assert not any(re.search(r"\s", source.address) for source in found), found
-
-
-def _folder() -> Path:
-    assert tally.file
-    return tally.file.parent
 
 
 def package_versions(data: bytes) -> None:
@@ -246,12 +244,20 @@ def _hold_inside(tree: str) -> None:
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
                 tally.count("symbolic link", taken=True)
-                assert f"{os.path.realpath(path)}/".startswith(f"{tree}/"), os.readlink(path)
+                assert f"{_end(path)}/".startswith(f"{tree}/"), os.readlink(path)
                 continue
             assert stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode), path
             assert not status.st_mode & 0o7022, oct(status.st_mode)
             if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
                 tally.count("hard link", taken=True)
+
+
+def _end(link: str) -> str:
+    """Return where a link leads; of a circle, where it begins, as nothing is behind it."""
+    try:
+        return os.path.realpath(link, strict=True)
+    except OSError as error:
+        return link if error.errno == errno.ELOOP else os.path.realpath(link)
 
 
 TARGETS: dict[str, Target] = {
@@ -267,7 +273,6 @@ TARGETS: dict[str, Target] = {
 def main() -> None:
     """Run one target with libFuzzer's options."""
     tally.file = Path(sys.argv[2])
-    (_folder() / "etc/apt/sources.list.d").mkdir(parents=True, exist_ok=True)
     atheris.Setup([sys.argv[0], *sys.argv[3:]], TARGETS[sys.argv[1]])
     atheris.Fuzz()
 

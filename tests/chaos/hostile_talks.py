@@ -88,8 +88,18 @@ class Talk:
         """Return one field or two with hostile values."""
         names = st.sampled_from(sorted(self.fields))
         return st.lists(names, min_size=1, max_size=2, unique=True).flatmap(
-            lambda some: st.fixed_dictionaries({name: texts(self.fields[name]) for name in some})
+            lambda some: st.fixed_dictionaries({name: self._values(name) for name in some})
         )
+
+    def _values(self, name: str) -> st.SearchStrategy[str]:
+        """Return a field's values; where it holds JSON, some have its shape but for a part."""
+        if name != "turns":
+            return texts(self.fields[name])
+        odd = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3))
+        units = st.sampled_from((UNIT, PEER, "concourse", "x/y"))
+        shapes = st.one_of(odd, st.lists(odd, max_size=2), st.dictionaries(units, odd, max_size=2))
+        parts = st.fixed_dictionaries({}, optional=dict.fromkeys(("last", "now", "passed"), shapes))
+        return st.one_of(texts(self.fields[name]), parts.map(json.dumps), parts.map(json.dumps))
 
 
 def a_web(held: Held, said: Said) -> None:

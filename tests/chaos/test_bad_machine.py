@@ -17,7 +17,7 @@ from tests.chaos.causes import CONFIG, Site
 from tests.chaos.fault import INSTALLS, Fault
 from tests.chaos.frame import Chaos
 from tests.chaos.scaled import RESTART, scale
-from tests.chaos.units import CPU, GPU, assemble, installed, settle
+from tests.chaos.units import CPU, GPU, assemble, installed, leave_the_archive, settle
 
 PROMISE = (
     "A bad machine (disk, apt, mirror, name server, clock, driver, systemd): hooks are bounded,"
@@ -182,16 +182,3 @@ def make_bare(site: Site) -> None:
     purge = f"dpkg --purge --force-all {PACKAGES} half >/dev/null 2>&1 || true"
     site.machine.run(["bash", "-euc", f"{purge}; apt-get clean"], timeout=60)
     site.unit.model.config["enable-gpu"] = True
-
-
-def leave_the_archive(machine: Machine) -> None:
-    """Leave apt the world's repositories alone: a distribution's lists are half of its time."""
-    machine.shell(
-        "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends jq\n"
-        "for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do\n"
-        '    case "$file" in */stand-in-archive.sources) continue ;; esac\n'
-        '    [ ! -e "$file" ] || mv "$file" "$file.aside"\n'
-        "done\n"
-        "apt-get update -qq",
-        timeout=300,
-    )
