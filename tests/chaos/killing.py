@@ -111,8 +111,8 @@ class Lab:
         when the worker restarts, and of a later hook.  Until then it is whole.
 
         Returns:
-            The files by path; and under the commands that tell them, dpkg's diversions, the
-            packages and the unit's status.
+            The files by path; and under the commands that tell them, dpkg's diversions and the
+            packages.
         """
         run = self.unit.hook("config-changed")
         assert run.code == 0, run.trouble
@@ -125,7 +125,7 @@ class Lab:
         if _PROVED in found:
             found[_PROVED] = found[_PROVED][:3]
         told = {command: (self.machine.shell(command),) for command in _TOLD}
-        return {**found, **told, "juju status": self.unit.model.status}
+        return {**found, **told}
 
     def undisturbed(self, procedure: Procedure) -> Footprint:
         """Run a procedure without killing it; return what `finish` does."""
