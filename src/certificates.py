@@ -22,7 +22,8 @@ import ops
 import peers
 import web_address
 from concourse.web import Tls
-from options import InvalidOption, shown
+from options import InvalidOption
+from words import shown
 
 if TYPE_CHECKING:
     from charmlibs.interfaces.tls_certificates import (

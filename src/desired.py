@@ -27,8 +27,9 @@ from gpu import selection, sharing, toolkit
 from gpu.manager import GpuWish
 from gpu.toolkit import ToolkitWish
 from host import Trouble
-from options import InvalidOption, addresses, choice, number, shown, text
+from options import InvalidOption, addresses, choice, number, text
 from web_desired import WebSide, read_web_side
+from words import shown
 
 __all__ = ["InvalidOption", "Wish", "read", "tsa_relations"]
 

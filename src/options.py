@@ -7,6 +7,8 @@ import re
 
 import ops
 
+from words import shown
+
 _MOST_ADDRESSES = 32
 # ipaddress takes anything at all as an IPv6 address' zone.
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]{1,15})?")
@@ -60,12 +62,6 @@ def addresses(config: ops.ConfigData, option: str) -> str:
     if len(several) > _MOST_ADDRESSES or not all(map(_is_address, several)):
         raise InvalidOption(f"{option}={shown(value)} is not a list of IP addresses")
     return value
-
-
-def shown(value: str, most: int = 40) -> str:
-    """Return an operator's value, or another charm's, as one short printable word for a status."""
-    word = repr(value if len(value) <= most else f"{value[:most]}…")
-    return word if len(word) <= 2 * most else f"{word[: 2 * most]}…"  # ten for one in \U0001ffff
 
 
 def _value(config: ops.ConfigData, option: str) -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import ops
 
 from concourse.keys import is_public_key
-from options import shown
+from words import shown
 
 _HOST_KEY, _VERSION_KEY = "tsa-host-public-key", "concourse-version"
 _OF_A_WEB = ("tsa-host", "tsa-port", _HOST_KEY, _VERSION_KEY)

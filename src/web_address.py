@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import ops
 
 import peers
-from options import InvalidOption, shown, text
+from options import InvalidOption, text
+from words import shown
 
 
 def of_unit(charm: ops.CharmBase) -> str:

@@ -19,13 +19,15 @@ from typing import IO
 
 from concourse.errors import ConcourseError
 from files import sync_dir
+from words import shown
 
 TOP = "concourse"  # every member of a release lies below it
 _CHUNK = 1 << 20
-# tarfile's own, and what it and the system make of numbers, times, names and headers upon headers
-# that no tar program writes.
-_DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
-_ODD = (ValueError, OverflowError, RecursionError)
+_DAMAGED = (
+    *(tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile),
+    # Of numbers, times, names and headers upon headers that no tar program writes.
+    *(ValueError, OverflowError, RecursionError),
+)
 
 
 def unpacked_size(tarball: Path) -> int:
@@ -69,7 +71,7 @@ def unpack(tarball: Path, target: Path, *, at: Callable[[int], None]) -> None:
                     _write(archive, member, target, folders)
             while plain.read(_CHUNK):  # to the end, so that gzip compares its checksum
                 pass
-    except (*_DAMAGED, *_ODD) as error:
+    except _DAMAGED as error:
         why = str(error)[:80]  # it can quote what the archive says
         raise ConcourseError(f"{tarball.name} is damaged or no release file ({why})") from error
     except OSError as error:
@@ -120,7 +122,7 @@ def _write_file(source: IO[bytes] | None, path: Path, member: tarfile.TarInfo) -
 def _write_hard_link(target: Path, path: Path, member: tarfile.TarInfo) -> None:
     source = _inside(member.linkname, member)
     if source is None or not _is_plain(target, source):
-        raise _refused(member, f"links to {_shown(member.linkname)}")
+        raise _refused(member, f"links to {shown(member.linkname)}")
     os.link(target / source, path, follow_symlinks=False)
 
 
@@ -159,7 +161,7 @@ def _check_link(relative: PurePosixPath, member: tarfile.TarInfo) -> None:
         if names[:1] == [".."]:
             names.pop(0)
     if link.is_absolute() or not link.parts or ".." in names:
-        raise _refused(member, f"links to {_shown(member.linkname)}")
+        raise _refused(member, f"links to {shown(member.linkname)}")
 
 
 def _inside(name: str, member: tarfile.TarInfo) -> PurePosixPath | None:
@@ -177,10 +179,5 @@ def _inside(name: str, member: tarfile.TarInfo) -> PurePosixPath | None:
 
 def _refused(member: tarfile.TarInfo, why: str) -> ConcourseError:
     return ConcourseError(
-        f"the release file is not as Concourse makes it: {_shown(member.name)} {why}"
+        f"the release file is not as Concourse makes it: {shown(member.name)} {why}"
     )
-
-
-def _shown(name: str) -> str:
-    """Return a name as a sentence can quote it: printable, and short however long it is."""
-    return repr(name)[:100]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from concourse.environment import unfit
+from words import shown
 
 _NAME = re.compile(r"CONCOURSE_[A-Z0-9]+(?:_[A-Z0-9]+)*")
 _KEY = re.compile(r"[a-z](?:-?[a-z0-9])*")
@@ -66,7 +67,7 @@ def parse(text: str, managed: Collection[str], option: str = "web-env") -> dict[
             raise ValueError(f"{where} has no =: each line is CONCOURSE_KEY=value")
         if not _NAME.fullmatch(name):
             raise ValueError(
-                f"{where}: {_shown(name)} is no variable of Concourse: each line is "
+                f"{where}: {shown(name)} is no variable of Concourse: each line is "
                 "CONCOURSE_KEY=value"
             )
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
@@ -96,7 +97,7 @@ def secret_env(
     """
     found = {}
     for key, raw in sorted(content.items()):
-        where = f"{option}, key {_shown(key)}"
+        where = f"{option}, key {shown(key)}"
         if not _KEY.fullmatch(key):
             raise ValueError(f"{where} is not like github-client-secret")
         bare = key.removeprefix("concourse-")
@@ -138,9 +139,3 @@ def _check_all(found: Mapping[str, str], option: str) -> None:
 
 def _size(text: str) -> int:
     return len(text.encode(errors="replace"))
-
-
-def _shown(text: str) -> str:
-    """Return an operator's text as one short printable word."""
-    word = repr(text if len(text) <= 40 else f"{text[:40]}…")
-    return word if len(word) <= 60 else f"{word[:60]}…"

@@ -57,6 +57,11 @@ _TORN_TREES = (
 )
 # When the GPU was last proved: a time, so its content is no state to compare.
 _PROVED = "/var/lib/concourse-ci-machine/gpu/proved"
+# Until the worker is neither stopped nor started and answers, or twenty seconds are over.
+_UP = (
+    'timeout 20 sh -c \'until [ -z "$(systemctl list-jobs --no-legend concourse-worker.service)" ]'
+    " && curl -sf 127.0.0.1:8888; do sleep 0.1; done' || :"
+)
 # The states of a machine to begin with; the second is what undo leaves.
 BARE, UNDONE, SET_UP = "bare", "undone", "set up"
 
@@ -96,8 +101,7 @@ class Lab:
         self.machine.shell(
             "systemctl daemon-reload\n"
             "systemctl reset-failed concourse-worker || :\n"
-            "systemctl start concourse-worker\n"
-            "timeout 20 sh -c 'until curl -sf 127.0.0.1:8888; do sleep 0.1; done' || :",
+            f"systemctl start concourse-worker\n{_UP}",
             timeout=90,
         )
         self.unit.model.config = {**self._plain, "enable-gpu": procedure.begins == SET_UP}
@@ -111,11 +115,12 @@ class Lab:
         when the worker restarts, and of a later hook.  Until then it is whole.
 
         Returns:
-            The files by path; and under the commands that tell them, dpkg's diversions and the
-            packages.
+            The files by path; and under the commands that tell them, dpkg's diversions, the
+            packages and the unit's status.
         """
         run = self.unit.hook("config-changed")
         assert run.code == 0, run.trouble
+        status = self._settled()
         current = self.machine.shell("readlink -f /opt/concourse").strip()
         old = current.rpartition("/")[2] != release.VERSION
         torn = self.machine.shell(_TORN_TREES).split()
@@ -125,7 +130,17 @@ class Lab:
         if _PROVED in found:
             found[_PROVED] = found[_PROVED][:3]
         told = {command: (self.machine.shell(command),) for command in _TOLD}
-        return {**found, **told}
+        return {**found, **told, "juju status": status}
+
+    def _settled(self) -> tuple[str, str]:
+        """Return the status once a restart of the worker, if the killed hook began one, is over."""
+        for _ in range(3):
+            if self.unit.model.status[0] == "active":
+                break
+            self.machine.shell(_UP, timeout=60)
+            run = self.unit.hook("update-status")
+            assert run.code == 0, run.trouble
+        return self.unit.model.status
 
     def undisturbed(self, procedure: Procedure) -> Footprint:
         """Run a procedure without killing it; return what `finish` does."""

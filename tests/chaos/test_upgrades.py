@@ -48,6 +48,15 @@ class Deed:
         return self.name
 
 
+ANOTHER_CHARM = Deed(
+    "another charm wraps both runtimes its own way",
+    "for name in /opt/concourse/bin/runc /usr/bin/nvidia-container-runtime; do\n"
+    "  mv $name $name.real\n"
+    "  printf '#!/bin/sh\\nexport NVIDIA_VISIBLE_DEVICES=all\\nexec %s.real \"$@\"\\n' $name"
+    " > $name\n"
+    "  chmod 755 $name\n"
+    "done",
+)
 DEEDS = (
     Deed("apt upgrades the toolkit", _install("1.20.1-1")),
     Deed("apt upgrades what it may of the toolkit", f"{_APT} install --only-upgrade {_PACKAGES}"),
@@ -83,15 +92,7 @@ DEEDS = (
         "cd /usr/bin\nmv nvidia-container-runtime.real nvidia-container-runtime\n"
         "dpkg-divert --quiet --local --no-rename --remove /usr/bin/nvidia-container-runtime",
     ),
-    Deed(
-        _WRAPS := "another charm wraps both runtimes its own way",
-        "for name in /opt/concourse/bin/runc /usr/bin/nvidia-container-runtime; do\n"
-        "  mv $name $name.real\n"
-        "  printf '#!/bin/sh\\nexport NVIDIA_VISIBLE_DEVICES=all\\nexec %s.real \"$@\"\\n' $name"
-        " > $name\n"
-        "  chmod 755 $name\n"
-        "done",
-    ),
+    ANOTHER_CHARM,
     Deed("config.toml is purged", "rm -r /etc/nvidia-container-runtime"),
     Deed("the charm's settings are deleted", "rm -r /etc/concourse/gpu"),
     Deed("the charm's memory is deleted", "rm -r /var/lib/concourse-ci-machine/gpu"),
@@ -117,12 +118,11 @@ def test_next_hook_puts_it_right(chaos: Chaos, unit: Unit) -> None:
 
 
 def test_another_charm_that_comes_back_piles_nothing_up(chaos: Chaos, unit: Unit) -> None:
-    wraps = next(deed for deed in DEEDS if deed.name == _WRAPS)
     runtimes = "cd /opt/concourse/bin; ls -1F . /usr/bin/nvidia-container-runtime*"
     before = unit.machine.shell(runtimes)
     for turn in range(1 if chaos.quick else 4):
         with chaos.case(PROMISE, f"it comes back: {turn + 1}"):
-            unit.machine.shell(wraps.script, timeout=120)
+            unit.machine.shell(ANOTHER_CHARM.script, timeout=120)
             put_right(unit, "update-status")
             assert unit.machine.shell(runtimes) == before
 

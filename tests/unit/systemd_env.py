@@ -8,12 +8,12 @@ from __future__ import annotations
 
 # The last two characters of each plane, and 32 of the first: text that holds one is no UTF-8 to
 # systemd, which then refuses the file.
-_NONE = {plane << 16 | last for plane in range(17) for last in (0xFFFE, 0xFFFF)}
-_NONE |= {*range(0xFDD0, 0xFDF0)}
+NO_CHARACTERS = {plane << 16 | last for plane in range(17) for last in (0xFFFE, 0xFFFF)}
+NO_CHARACTERS |= {*range(0xFDD0, 0xFDF0)}
 
 
 def read_environment_file(text: str) -> dict[str, str]:
-    assert _NONE.isdisjoint(map(ord, text)), "no character"
+    assert NO_CHARACTERS.isdisjoint(map(ord, text)), "no character"
     found: dict[str, str] = {}
     position = 0
     while position < len(text):
