@@ -17,25 +17,20 @@ Taking apart runs backwards, and the marker goes last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import attempts
 from files import clear_temporaries, ensure_dir, remove, write_file
-from gpu import looks, nvidia_config, runtime, selftest, toolkit
+from gpu import looks, nvidia_config, offering, runtime, selftest, toolkit
 from gpu.diagnosis import diagnose
 from gpu.errors import GpuError
 from gpu.inventory import GpuInventory, look
 from gpu.orders import Order, fulfil_all
-from gpu.selection import Selection, devices, nothing_here, select, tags
+from gpu.selection import devices
 from gpu.terms import GpuState, GpuWish
-from gpu.wrapper import (
-    DeviceTable,
-    ensure_devices,
-    ensure_wrapper,
-    files_of,
-    sharing_now,
-)
+from gpu.wrapper import ensure_wrapper, files_of, sharing_now
 from host import Layout, Trouble, trouble_of
 
 __all__ = ["CHAIN", "PACKAGES", "GpuManager", "GpuState", "GpuWish"]
@@ -73,15 +68,16 @@ class GpuManager:
         """
         try:
             inventory = self._ensure_packages(wish, look(self._layout), at_once=at_once)
-            self._settle(wish, inventory)
+            offer = offering.settle(self._layout, wish, inventory)
+            if self.begun:
+                offering.ensure_table(self._layout, wish, offer)
             if self.begun and trees:
-                self._build_chain(inventory, trees)
+                with _plain_otherwise(trees):
+                    self._build_chain(inventory, trees)
         except (Trouble, OSError) as error:
             trouble = error if isinstance(error, Trouble) else trouble_of(error)
             log.warning("GPU chain: %s", trouble)
             attempts.failed(self._layout, CHAIN, trouble)
-            for tree in trees:
-                self._restore_plain(tree)
         else:
             attempts.succeeded(self._layout, CHAIN)
         return self.observe()
@@ -109,7 +105,7 @@ class GpuManager:
     def observe(self) -> GpuState:
         """Return what the worker offers now; reads the charm's memory and nothing else."""
         offer = looks.settled(self._layout)
-        stands = runtime.chain_stands(self._layout)
+        stands = runtime.chain_stands(self._layout) and self._layout.gpu_devices.exists()
         if offer and offer.allowed and stands:
             troubles = [attempts.last(self._layout, step) for step in (PACKAGES, CHAIN)]
             note = next((trouble.what for trouble in troubles if trouble), "")
@@ -157,13 +153,6 @@ class GpuManager:
         remove(self._marker)
         log.info("GPU wrapper removed")
         return True
-
-    def _restore_plain(self, tree: Path) -> None:
-        """Let plain runc serve CPU work, or, on a full disk, the wrapper that is there."""
-        try:
-            runtime.restore_tree(tree)
-        except OSError as error:
-            log.warning("%s keeps its wrapper: %s", tree, error)
 
     @property
     def _marker(self) -> Path:
@@ -252,40 +241,16 @@ class GpuManager:
             selftest.through_names(layout)
             log.info("GPU wrapper installed successfully")
 
-    def _settle(self, wish: GpuWish, inventory: GpuInventory) -> None:
-        """Write the device table of what two looks agree on."""
-        seen = _offer(wish, inventory)
-        before = looks.settled(self._layout)
-        if before and before.allowed and not seen.allowed and before.wish != seen.wish:
-            # Another wish settles at once; a glitch in that very moment must not.
-            seen = _offer(wish, look(self._layout))
-        offer = looks.settle(self._layout, seen)
-        if seen.allowed and not offer.allowed:
-            # Nothing is lost by believing a gain sooner: the second look is taken now.
-            offer = looks.settle(self._layout, _offer(wish, look(self._layout)))
-        if not self.begun:
-            return
-        table = DeviceTable(
-            offer.allowed,
-            offer.spellings,
-            wish.capabilities,
-            sharing=wish.sharing.mode,
-            default=wish.sharing.default(offer.tags),
-            timeout=wish.sharing.timeout,
-        )
-        ensure_devices(self._layout, table)
 
-
-def _offer(wish: GpuWish, inventory: GpuInventory) -> looks.Offer:
-    diagnosis = diagnose(inventory)
-    if not inventory.gpus or not diagnosis.usable:
-        return looks.Offer(wish=wish.spelled, finding=diagnosis.message)
-    chosen: Selection = select(inventory, wish.request)
-    if not chosen.allowed:
-        return looks.Offer(wish=wish.spelled, finding=nothing_here(inventory, wish.request))
-    return looks.Offer(
-        wish=wish.spelled,
-        allowed=chosen.allowed,
-        spellings=chosen.spellings,
-        tags=tags(wish.tags, chosen, wish.mode),
-    )
+@contextmanager
+def _plain_otherwise(trees: Sequence[Path]) -> Iterator[None]:
+    """If it fails, let plain runc serve CPU work, or, on a full disk, the wrapper that is there."""
+    try:
+        yield
+    except (Trouble, OSError):
+        for tree in trees:
+            try:
+                runtime.restore_tree(tree)
+            except OSError as error:
+                log.warning("%s keeps its wrapper: %s", tree, error)
+        raise

@@ -13,49 +13,18 @@ The whole file as it was found is kept before they are written.
 from __future__ import annotations
 
 import json
-import logging
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tomlkit
-from tomlkit.exceptions import TOMLKitError
 
-from files import ensure_symlink, read_text, remove, sync_dir, write_file
+from files import ensure_symlink, read_text, remove, write_file
 from gpu.chain_config import chain_values
+from gpu.config_file import NO_CGROUPS, RUNTIMES, ConfigFile, mend, read, why_unusable
 from gpu.toml_edit import edited, values_of
 from host import Layout
-
-log = logging.getLogger(__name__)
-
-_RUNTIMES = ("nvidia-container-runtime", "runtimes")
-_NO_CGROUPS = ("nvidia-container-cli", "no-cgroups")
-_LARGEST = 256 * 1024  # bytes; the package's own has 1.5 KiB
-
-
-@dataclass(frozen=True)
-class _File:
-    """The file as it lies there.
-
-    Attributes:
-        text: its content, to the byte; None if there is none.
-        mode: its permissions.
-        owner: its user and group id.
-        link: where it points to, if it is a symbolic link; the rest is then the target's.
-    """
-
-    text: str | None = None
-    mode: int = 0o644
-    owner: tuple[int, int] = (0, 0)
-    link: str = ""
-
-    @property
-    def toml(self) -> str:
-        """The content as TOML text: without a byte order mark, which tomlkit refuses."""
-        return (self.text or "").removeprefix("\ufeff")
 
 
 @dataclass(frozen=True)
@@ -70,7 +39,7 @@ class _Kept:
         written: the text that the charm wrote.
     """
 
-    original: _File
+    original: ConfigFile
     folder: bool
     runtime: str
     no_cgroups: bool
@@ -92,10 +61,10 @@ def ensure_host_config(layout: Layout, *, runtime: Path, no_cgroups: bool) -> bo
         True if the file changed.
     """
     mend(layout)
-    found, kept = _read(layout), _recall(layout)
-    values: dict[tuple[str, ...], Any] = {_RUNTIMES: [str(runtime)]}
+    found, kept = read(layout.nvidia_config), _recall(layout)
+    values: dict[tuple[str, ...], Any] = {RUNTIMES: [str(runtime)]}
     if no_cgroups:
-        values[_NO_CGROUPS] = True
+        values[NO_CGROUPS] = True
     wanted = edited(found.toml, values)
     right = not found.link and found.text in (wanted, "\ufeff" + wanted)
     if right and kept:
@@ -124,32 +93,12 @@ def ensure_chain_config(layout: Layout, *, runtime: Path, no_cgroups: bool) -> b
         True if the file changed.
     """
     mend(layout)
-    host = values_of(_read(layout).toml)
+    host = values_of(read(layout.nvidia_config).toml)
     values = chain_values(host, runtime=runtime, no_cgroups=no_cgroups)
     header = (
         "# Made by the charm concourse-ci-machine, for this Concourse worker's tasks alone.\n\n"
     )
     return write_file(layout.chain_config, header + tomlkit.dumps(values))
-
-
-def mend(layout: Layout) -> Path | None:
-    """Move a file aside that the toolkit can't use, on which its package's script fails.
-
-    Returns:
-        Where it is now, or None if there was nothing to mend.
-    """
-    path = layout.nvidia_config
-    why = _broken(path)
-    if not why:
-        return None
-    number, aside = 1, path.with_name(f"{path.name}.unusable")
-    while os.path.lexists(aside):
-        number += 1
-        aside = path.with_name(f"{path.name}.unusable.{number}")
-    path.rename(aside)
-    sync_dir(path.parent)
-    log.warning("%s can't be used (%s); it is kept as %s", path, why, aside)
-    return aside
 
 
 def undo(layout: Layout) -> bool:
@@ -165,30 +114,42 @@ def undo(layout: Layout) -> bool:
     kept, path = _recall(layout), layout.nvidia_config
     if kept is None:
         return False
-    changed = not _broken(path) and _restore(layout, _read(layout), kept)
+    changed = not why_unusable(path) and _restore(path, read(path), kept)
     if not kept.folder and path.parent.is_dir() and not any(path.parent.iterdir()):
         path.parent.rmdir()
     remove(_memory(layout))
     return changed
 
 
-def _restore(layout: Layout, found: _File, kept: _Kept) -> bool:
-    path, original = layout.nvidia_config, kept.original
+def _restore(path: Path, found: ConfigFile, kept: _Kept) -> bool:
+    original = kept.original
     if found.link or found.text != kept.written:
-        original = replace(found, text=_without_ours(found.toml, kept), link="")
+        original = replace(found, text=_without_ours(found.toml, kept))
         if original.text == found.toml:
             return False  # nothing of the charm's is in it any more
-        if kept.original.text is None and not values_of(original.text or ""):
+        if not found.link and kept.original.text is None and not values_of(original.text or ""):
             return remove(path)
     if original.link:
-        return ensure_symlink(path, original.link)
+        return _restore_link(path, original.link, kept)
     if original.text is None:
         return remove(path)
     return write_file(path, original.text, mode=original.mode, owner=original.owner)
 
 
+def _restore_link(path: Path, link: str, kept: _Kept) -> bool:
+    """Put an operator's link back; he may have moved the file there that the charm had edited."""
+    target = path.parent / link
+    changed = False
+    if not why_unusable(target):
+        found = read(target)
+        text = _without_ours(found.toml, kept)
+        if text != found.toml:
+            changed = write_file(target.resolve(), text, mode=found.mode, owner=found.owner)
+    return ensure_symlink(path, link) or changed
+
+
 def _keep(
-    layout: Layout, found: _File, kept: _Kept | None, runtime: str, *, no_cgroups: bool
+    layout: Layout, found: ConfigFile, kept: _Kept | None, runtime: str, *, no_cgroups: bool
 ) -> _Kept:
     """Return what to remember of a file that others made, or changed since.
 
@@ -199,8 +160,8 @@ def _keep(
     now = values_of(found.toml)
     if kept is None:
         folder = layout.nvidia_config.parent.is_dir()
-        no_cgroups = no_cgroups and _at(now, _NO_CGROUPS) is not True
-        text = edited(found.toml, {_RUNTIMES: _others(_at(now, _RUNTIMES), runtime)})
+        no_cgroups = no_cgroups and _at(now, NO_CGROUPS) is not True
+        text = edited(found.toml, {RUNTIMES: _others(_at(now, RUNTIMES), runtime)})
     else:
         folder, no_cgroups = kept.folder, kept.no_cgroups or no_cgroups
         text = _without_ours(found.toml, kept)
@@ -217,9 +178,9 @@ def _without_ours(text: str, kept: _Kept) -> str:
     """Put the charm's values back to what they were, where they still stand."""
     now, before = values_of(text), values_of(kept.original.toml)
     changes: dict[tuple[str, ...], Any] = {}
-    ours: dict[tuple[str, str], Any] = {_RUNTIMES: [kept.runtime]}
+    ours: dict[tuple[str, str], Any] = {RUNTIMES: [kept.runtime]}
     if kept.no_cgroups:
-        ours[_NO_CGROUPS] = True
+        ours[NO_CGROUPS] = True
     for path, value in ours.items():
         if _at(now, path) != value:
             continue
@@ -241,38 +202,6 @@ def _others(runtimes: Any, runtime: str) -> Any:
     return [one for one in runtimes if one != runtime] or None
 
 
-def _read(layout: Layout) -> _File:
-    """Read a file that isn't broken."""
-    path = layout.nvidia_config
-    link = os.readlink(path) if path.is_symlink() else ""
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            owner = (status.st_uid, status.st_gid)
-            return _File(file.read().decode(), stat.S_IMODE(status.st_mode), owner, link)
-    except FileNotFoundError:
-        return _File(link=link)
-
-
-def _broken(path: Path) -> str:
-    """Return why the toolkit can't use a file; "" if it can, or if there is none."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "it is no regular file"
-        if status.st_size > _LARGEST:
-            return "it is far too large"
-        values = values_of(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError, TOMLKitError, RecursionError) as error:
-        return str(error)[:120] or type(error).__name__
-    for section, _ in (_RUNTIMES, _NO_CGROUPS):
-        if not isinstance(values.get(section, {}), dict):
-            return f"{section} is no table"
-    return ""
-
-
 def _memory(layout: Layout) -> Path:
     return layout.state / "gpu/nvidia-config.json"
 
@@ -284,7 +213,7 @@ def _recall(layout: Layout) -> _Kept | None:
             return None
         original = stored.pop("original")
         original["owner"] = tuple(original["owner"])
-        return _Kept(_File(**original), **stored)
+        return _Kept(ConfigFile(**original), **stored)
     except (ValueError, TypeError, LookupError, AttributeError):
         return None  # a damaged memory: what stands there counts as found
 

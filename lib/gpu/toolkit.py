@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpu import apt, dpkg, nvidia_config, owned, repository, runtime
+from gpu import apt, config_file, dpkg, owned, repository, runtime
 from gpu.dpkg import Package
 from gpu.driver_tools import order_driver_tools
 from gpu.errors import GpuError
@@ -225,7 +225,7 @@ def _order(
 ) -> Order:
     _say("Setting up NVIDIA Container Toolkit repository...", progress)
     # The package's own script reads the file and fails on a broken one.
-    nvidia_config.mend(layout)
+    config_file.mend(layout)
     source = _ensure_source(layout, wish)
     if ours:
         _ensure_pin(layout, version)
@@ -248,7 +248,7 @@ def _restored_runtime(
 ) -> Order:
     """Have dpkg unpack the package of a deleted nvidia-container-runtime once more."""
     _say("Restoring nvidia-container-runtime...", progress)
-    nvidia_config.mend(layout)
+    config_file.mend(layout)
     base = found["nvidia-container-toolkit-base"]
 
     def done() -> None:

@@ -23,14 +23,14 @@ def one_is_held(site: Site) -> None:
 
 DISKS = (
     Fault("full disk, nothing to do", ACTIVE, READY, causes.full_disk),
-    # What fails on the way has runc put back, which takes no space: tasks go on without a GPU.
+    # The choice before doesn't stay where another can't be written.
     Fault(
         "full disk, another choice",
         WAITING,
         FULL,
         causes.full_disk,
         {"gpu-device-ids": "0"},
-        asking=PLAIN,
+        asking=REFUSED,
     ),
     Fault("full disk, another level", WAITING, FULL, causes.full_disk, {"log-level": "error"}),
     Fault(
@@ -42,7 +42,14 @@ DISKS = (
         asking=PLAIN,
     ),
     bare("full disk, set-up", WAITING, FULL, causes.full_disk),
-    Fault("no inodes, another choice", WAITING, FULL, causes.no_inodes, {"gpu-device-ids": "0"}),
+    Fault(
+        "no inodes, another choice",
+        WAITING,
+        FULL,
+        causes.no_inodes,
+        {"gpu-device-ids": "0"},
+        asking=REFUSED,
+    ),
     bare("no inodes, set-up", WAITING, FULL, causes.no_inodes),
     Fault("read-only /usr, nothing to do", ACTIVE, READY, causes.read_only_usr),
     Fault(

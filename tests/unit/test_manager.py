@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ import actions
 import attempts
 from files import ensure_symlink, write_file
 from gpu import looks, owned, runtime
-from gpu.manager import CHAIN, PACKAGES
+from gpu.manager import CHAIN, PACKAGES, GpuWish
 from gpu.selection import DeviceRequest
 from gpu.sharing import Sharing
 from gpu.toolkit import PACKAGES as TOOLKIT
@@ -137,6 +138,50 @@ def test_a_changed_list_counts_at_once(tmp_path: Path) -> None:
     machine.ensure()
     wish = replace(WISH, request=DeviceRequest(everything=False, wanted=("1",)))
     assert machine.ensure(wish) == "GPU: 1x"
+
+
+@pytest.mark.parametrize(
+    ("writer", "wish"),
+    [
+        ("gpu.looks", replace(WISH, request=DeviceRequest(everything=False, wanted=("1",)))),
+        ("gpu.wrapper", replace(WISH, request=DeviceRequest(everything=False, wanted=("1",)))),
+        ("gpu.wrapper", replace(WISH, capabilities="compute")),
+        ("gpu.wrapper", replace(WISH, sharing=Sharing("exclusive", 90))),
+    ],
+    ids=["the offer", "its table", "capabilities", "sharing"],
+)
+def test_a_choice_that_can_not_be_written_is_no_longer_the_old_one(
+    writer: str, wish: GpuWish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tmp_path, gpus=2)
+    machine.ensure()
+    old = machine.layout.gpu_devices.read_text()
+    with monkeypatch.context() as full:
+        full.setattr(f"{writer}.write_file", full_disk)
+        assert machine.ensure(wish).startswith("the disk is full")
+    assert machine.manager.observe().tags == ()
+    assert not machine.layout.gpu_devices.exists(), "who asks for a GPU is told so"
+    assert runtime.chain_stands(machine.layout), "plain runc would run tasks without their GPU"
+    assert machine.ensure(wish).startswith("GPU: ")
+    assert machine.layout.gpu_devices.read_text() != old
+
+
+def test_a_glitch_on_a_full_disk_takes_no_gpu_away(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.ensure()
+    machine.root.smi(status=255, stderr="Unknown Error")
+    monkeypatch.setattr("gpu.looks.write_file", full_disk)
+    before = machine.picture()
+    assert machine.ensure() == "GPU: 1x"
+    assert "the disk is full" in machine.manager.observe().note
+    changed = set(machine.picture().items()) - set(before.items())
+    assert all("attempts" in name for name, _ in changed), changed
+
+
+def full_disk(path: Path, *_: object, **__: object) -> bool:
+    """Stand in for `write_file`."""
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
 def test_packages_that_fail_are_tried_again_later_and_at_once_on_request(

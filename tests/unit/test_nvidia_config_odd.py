@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gpu.nvidia_config import ensure_host_config, mend, undo
+from gpu.config_file import mend
+from gpu.nvidia_config import ensure_host_config, undo
 from gpu.toml_edit import values_of
 from host import Layout
 from tests.unit.nvidia_configs import PACKAGED, RUNC, config, values
@@ -70,6 +71,27 @@ def test_a_link_is_read_through_replaced_and_put_back(tmp_path: Path) -> None:
     assert undo(layout)
     assert os.readlink(path) == "../../srv/config.toml"
     assert target.read_text() == PACKAGED
+
+
+@pytest.mark.parametrize("hook_between", [True, False])
+def test_an_edited_file_that_was_moved_and_linked_to_comes_back_without_the_edit(
+    hook_between: bool, tmp_path: Path
+) -> None:
+    layout = Layout(tmp_path)
+    path = config(layout, PACKAGED)
+    ensure_host_config(layout, runtime=RUNC, no_cgroups=True)
+    moved = layout.at("/srv/config.toml")
+    moved.parent.mkdir()
+    path.rename(moved)
+    moved.chmod(0o640)
+    path.symlink_to("../../srv/config.toml")
+    if hook_between:
+        assert ensure_host_config(layout, runtime=RUNC, no_cgroups=True)
+        assert not path.is_symlink()
+    assert undo(layout)
+    assert os.readlink(path) == "../../srv/config.toml"
+    assert values_of(moved.read_text()) == values_of(PACKAGED)
+    assert moved.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_damaged_memory_costs_no_more_than_the_bytes(tmp_path: Path) -> None:
