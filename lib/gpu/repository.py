@@ -186,27 +186,29 @@ def _write_key(layout: Layout, binary: bytes) -> str:
 
 
 def _download_key(url: str, proxies: Mapping[str, str]) -> bytes:
-    """Fetch NVIDIA's key from beside the repository, or from NVIDIA, and check whose it is."""
+    """Fetch NVIDIA's key from beside the repository, or else from NVIDIA."""
     beside = re.sub(r"/stable/deb(/.*)?$", "/gpgkey", url.rstrip("/"))
     places = dict.fromkeys(place for place in (beside, NVIDIA_KEY_URL) if place.endswith("/gpgkey"))
-    trouble = GpuError("NVIDIA's repository key can't be had", retry=True)
+    troubles = []
     for place in places:
         try:
-            binary, fingerprints = read_keys(fetch(place, proxies))
+            return _nvidias_key(place, proxies)
         except GpuError as error:
-            trouble = error
-            continue
-        except ValueError as error:
-            trouble = GpuError(f"{place} is no public key: {error}", retry=True)
-            continue
-        # Exactly this one: a second key beside it would be trusted as well.
-        if fingerprints == (NVIDIA_KEY,):
-            return binary
-        trouble = GpuError(
-            f"the key at {place} isn't NVIDIA's ({', '.join(fingerprints)})",
-            remedy="give the mirror's key as nvidia-repository-key",
-        )
-    raise trouble
+            troubles.append(error)
+    raise troubles[0]  # of a mirror its own address, which its operator can do something about
+
+
+def _nvidias_key(place: str, proxies: Mapping[str, str]) -> bytes:
+    try:
+        binary, fingerprints = read_keys(fetch(place, proxies))
+    except ValueError as error:
+        raise GpuError(f"{place} is no public key: {error}", retry=True) from None
+    if fingerprints == (NVIDIA_KEY,):  # exactly this one: a second one would be trusted as well
+        return binary
+    raise GpuError(
+        f"the key at {place} isn't NVIDIA's ({', '.join(fingerprints)})",
+        remedy="give the mirror's key as nvidia-repository-key",
+    )
 
 
 def _is_nvidias(layout: Layout, path: str) -> bool:

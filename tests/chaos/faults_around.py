@@ -16,13 +16,17 @@ _NO_KEY = {"nvidia-repository-key": ""}
 _RETRIED = r" \(will be retried\)"
 _UNREACHABLE = ".*the repository can't be reached: check the network and the model's proxies.*"
 _DAMAGED = rf".*the repository gives a damaged file: renew the mirror{_RETRIED}"
-_KEYLESS = rf".*gpgkey can't be had \(.*\): check the network .*{_RETRIED}"
 _UNRESOLVED = r"\[Errno -3\] Temporary failure in name resolution"
 
 
 def _from(host: str) -> dict[str, object]:
     """Return the option that leads to another mirror of NVIDIA's."""
     return {"nvidia-repository-url": f"http://{host}/stable/deb"}
+
+
+def _keyless(host: str, why: str = ".*") -> str:
+    """Return what is said where a mirror gives no key, and NVIDIA's own place none either."""
+    return rf"http://{host}/gpgkey can't be had \({why}\): check the network .*{_RETRIED}"
 
 
 def _direct(host: str) -> causes.Cause:
@@ -33,7 +37,13 @@ def _direct(host: str) -> causes.Cause:
 
 MIRRORS = (
     bare("mirror unreachable", WAITING, _UNREACHABLE, nothing, _from(_NOWHERE)),
-    bare("mirror unreachable, no key", WAITING, _KEYLESS, nothing, _from(_NOWHERE) | _NO_KEY),
+    bare(
+        "mirror unreachable, no key",
+        WAITING,
+        _keyless(_NOWHERE),
+        nothing,
+        _from(_NOWHERE) | _NO_KEY,
+    ),
     bare(
         "mirror drips",
         WAITING,
@@ -54,7 +64,7 @@ MIRRORS = (
     bare(
         "mirror drips a key",
         WAITING,
-        r".*gpgkey (can't be had|did not arrive within) .*",
+        rf"http://{_SLOW}/gpgkey (can't be had|did not arrive within) .*",
         served(mirrors.dripping),
         _from(_SLOW) | _NO_KEY,
         limit=2 * (KEY + SILENCE) + HOOK,
@@ -102,7 +112,7 @@ NAMES = (
     bare(
         "DNS swallows the key's name",
         WAITING,
-        rf"https?://\S+/gpgkey can't be had \({_UNRESOLVED}\): check the network .*{_RETRIED}",
+        _keyless("mirror.example", _UNRESOLVED),
         mirrors.questions_are_swallowed,
         _from("mirror.example") | _NO_KEY,
     ),

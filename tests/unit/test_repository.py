@@ -177,7 +177,7 @@ def test_a_downloaded_key_that_is_not_nvidias_is_refused(
     folder, url = mirror
     (folder / "gpgkey").write_text(KEY)
     dead = {"https_proxy": "http://127.0.0.1:9"}  # NVIDIA's own place is out of reach here
-    with pytest.raises(GpuError):
+    with pytest.raises(GpuError, match=f"the key at {url}/gpgkey isn't NVIDIA's"):
         repository.ensure_source(layout, f"{url}/stable/deb", "", dead)
     assert not layout.at(repository.KEYRING).exists()
     assert not layout.at(repository.SOURCE).exists()
