@@ -12,7 +12,7 @@ import pytest
 
 from rehearsal.machine import Machine
 from rehearsal.world import World
-from tests.chaos.frame import Chaos, Ledger, Result, heading, record, table
+from tests.chaos.frame import WHOLE, Chaos, Ledger, Result, heading, record, table
 from tests.chaos.killing import Lab
 from tests.chaos.units import assemble
 from tests.functional.conftest import inside, machine, world
@@ -51,9 +51,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    chosen = getattr(config, "workerinput", {}).get("seed", config.getoption("--seed"))
+    told = getattr(config, "workerinput", {})  # to one of several processes
+    chosen = told.get("seed", config.getoption("--seed"))
     seed = random.randrange(1_000_000) if chosen is None else chosen
     config.stash[_LEDGER] = Ledger(seed, quick=config.getoption("--quick"))
+    if config.getoption("--record") and not told and _part(config) != WHOLE:
+        raise pytest.UsageError(f"--record is for the whole suite, and this is {_part(config)}")
+
+
+def _part(config: pytest.Config) -> str:
+    """Return how much of the suite a run is."""
+    if config.args_source is pytest.Config.ArgsSource.ARGS or any(
+        config.getoption(option) for option in ("--case", "keyword", "markexpr")
+    ):
+        return "a choice of it"
+    return "the quick part" if config.getoption("--quick") else WHOLE
 
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist's, as is pytest_testnodedown
@@ -112,7 +124,7 @@ def pytest_terminal_summary(
     if not ledger.results:
         return
     terminalreporter.section("What was tried")
-    terminalreporter.line(heading(ledger))
+    terminalreporter.line(heading(ledger, _part(config)))
     terminalreporter.line("")
     terminalreporter.line(table(ledger))
     if config.getoption("--record") and exitstatus == pytest.ExitCode.OK:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 SOURCE = Path(__file__).resolve().parents[2]
 PAGE = SOURCE / "docs/reliability.md"
+WHOLE = "all of it"
 BEGIN, END = "<!-- made by tox -e chaos -- --record -->", "<!-- end -->"
 T = TypeVar("T")
 
@@ -142,7 +143,7 @@ class Chaos:
     def _tell(self, name: str) -> None:
         words = ["tox -e chaos --", f"--seed={self._ledger.seed}"]
         words += ["--quick"] if self.quick else []
-        words += [f"--case '{name}'"] if name else []
+        words += [f"--case='{name}'"] if name else []
         self.repeat = " ".join([*words, f"'{self._name}'"])
 
 
@@ -158,9 +159,8 @@ def table(ledger: Ledger) -> str:
     return "\n".join(lines)
 
 
-def heading(ledger: Ledger) -> str:
-    """Return the sentence above the table: when, what, how long, with which seed."""
-    part = "the quick part" if ledger.quick else "all of it"
+def heading(ledger: Ledger, part: str) -> str:
+    """Return the sentence above the table: when, how much, how long, with which seed."""
     minutes = (time.monotonic() - ledger.begun) / 60
     today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     return (
@@ -170,7 +170,7 @@ def heading(ledger: Ledger) -> str:
 
 
 def record(ledger: Ledger, page: Path = PAGE) -> None:
-    """Write the table into its place in the page.
+    """Write the table of a whole run into its place in the page.
 
     Raises:
         ValueError: the page has no such place.
@@ -179,7 +179,7 @@ def record(ledger: Ledger, page: Path = PAGE) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} has no place for the table")
-    text = f"{before}{BEGIN}\n\n{heading(ledger)}\n\n{table(ledger)}\n\n{END}{after}"
+    text = f"{before}{BEGIN}\n\n{heading(ledger, WHOLE)}\n\n{table(ledger)}\n\n{END}{after}"
     page.write_text(text, encoding="utf-8")
 
 

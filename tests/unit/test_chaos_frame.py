@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.frame import BEGIN, END, Chaos, Ledger, Result, record, table
+from tests.chaos.frame import BEGIN, END, SOURCE, Chaos, Ledger, Result, record, table
 
 PROMISE = "The worker goes on."
 
@@ -25,7 +27,7 @@ def test_cases_of_one_promise_are_one_row_with_what_broke_it() -> None:
         "| The worker goes on; refused while it restarted: 3 | 1,003 | 1 | 2 |"
     ]
     assert chaos.repeat == (
-        "tox -e chaos -- --seed=7 --case 'a disk of no size' 'tests/chaos/test_b.py::test_two'"
+        "tox -e chaos -- --seed=7 --case='a disk of no size' 'tests/chaos/test_b.py::test_two'"
     )
 
 
@@ -70,3 +72,20 @@ def test_the_table_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
         assert "| The worker goes on | 2 | 0 | 1 |\n\n" in text
         assert text.endswith(f"{END}\nafter\n")
         assert "old" not in text
+
+
+@pytest.mark.parametrize(
+    ("choice", "part"),
+    [
+        (["tests/chaos/test_load.py"], "a choice of it"),
+        (["-o", "testpaths=tests/chaos", "--case=disk"], "a choice of it"),
+        (["-o", "testpaths=tests/chaos", "-k", "disk"], "a choice of it"),
+        (["-o", "testpaths=tests/chaos", "--quick"], "the quick part"),
+    ],
+    ids=["module", "case", "word", "quick"],
+)
+def test_only_the_whole_is_recorded(choice: list[str], part: str) -> None:
+    argv = [sys.executable, "-m", "pytest", "-n", "0", "--record", *choice]
+    done = subprocess.run(argv, cwd=SOURCE, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"--record is for the whole suite, and this is {part}" in done.stderr
